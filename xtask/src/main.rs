@@ -1,0 +1,36 @@
+//! The project's own commands: `cargo xtask check` and `cargo xtask bench`.
+//!
+//! `check` is everything a contributor and CI need; each step can be named alone. `bench` measures Weald against
+//! native file systems in the same run. Start reading at `check.rs`.
+
+mod bench;
+mod check;
+mod run;
+mod tidy;
+mod tools;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+usage: cargo xtask check [STEP…]     all steps, or only those named: fmt tidy clippy deny doc test
+       cargo xtask bench [--small] [ROW…]   all rows, or only those named; `--small` for a quick look; `list` names them";
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let done = match words.split_first() {
+        Some((&"check", steps)) => check::check(steps),
+        Some((&"bench", rows)) => bench::bench(rows),
+        _ => {
+            eprintln!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
