@@ -1,0 +1,83 @@
+//! A home of Weald on the disk under test, used through the command as a user would.
+//!
+//! Invariant: its daemon ends when it is dropped, so that the disk can be unmounted.
+
+use crate::run::output;
+use anyhow::{Context, Result, bail};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// The home and its mount root.
+pub(super) struct Weald {
+    program: PathBuf,
+    home: PathBuf,
+    mounts: PathBuf,
+}
+
+impl Weald {
+    /// Starts the daemon of a home in a directory.
+    pub(super) fn start(program: &Path, dir: &Path) -> Result<Self> {
+        let weald = Self { program: program.to_owned(), home: dir.join("home"), mounts: dir.join("mounts") };
+        weald.run(&["daemon", "start"])?;
+        Ok(weald)
+    }
+
+    /// Runs a command and returns how long it took from start to end.
+    pub(super) fn run(&self, arguments: &[&str]) -> Result<Duration> {
+        let mut command = self.command(arguments);
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        let start = Instant::now();
+        let status = command.status().context("cannot run weald")?;
+        let took = start.elapsed();
+        if !status.success() {
+            bail!("`weald {}` failed ({status})", arguments.join(" "));
+        }
+        Ok(took)
+    }
+
+    /// Where a workspace is mounted.
+    pub(super) fn path(&self, workspace: &str) -> PathBuf {
+        self.mounts.join(workspace)
+    }
+
+    /// Number of workspaces the kernel has mounted.
+    pub(super) fn mounted(&self) -> Result<usize> {
+        let table = std::fs::read_to_string("/proc/mounts")?;
+        let points = table.lines().filter_map(|line| line.split(' ').nth(1));
+        Ok(points.filter(|point| Path::new(point).starts_with(&self.mounts)).count())
+    }
+
+    /// Bytes the home takes on the disk.
+    pub(super) fn disk_bytes(&self) -> Result<f64> {
+        let text = output(Command::new("du").args(["-s", "-B1"]).arg(&self.home))?;
+        Ok(text.split_whitespace().next().context("du said nothing")?.parse()?)
+    }
+
+    /// The daemon's share of memory in bytes (PSS: shared pages count by the number of sharers).
+    pub(super) fn memory_bytes(&self) -> Result<f64> {
+        let status = output(&mut self.command(&["status", "--json"]))?;
+        let status: serde_json::Value = serde_json::from_str(&status)?;
+        let pid = status["pid"].as_u64().context("status has no pid")?;
+        let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
+        let pss =
+            rollup.lines().find_map(|line| line.strip_prefix("Pss:")).context("no Pss in smaps_rollup")?;
+        let kib: f64 = pss.trim().trim_end_matches("kB").trim().parse()?;
+        Ok(kib * 1024.0)
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(arguments).env("WEALD_HOME", &self.home).env("WEALD_MOUNT", &self.mounts);
+        command.stdin(Stdio::null());
+        command
+    }
+}
+
+impl Drop for Weald {
+    fn drop(&mut self) {
+        if let Err(error) = self.run(&["daemon", "stop"]) {
+            eprintln!("warning: {error:#}");
+        }
+    }
+}
