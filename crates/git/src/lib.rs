@@ -1,0 +1,35 @@
+//! Git repositories: a [`Source`](weald_model::Source) over one, and everything a workspace's own git directory
+//! is made of. The only crate that knows gix.
+//!
+//! Invariants: nothing a repository's configuration names is ever run; the repository of the user is only read,
+//! but for its pins ([`pin`]); bytes from a repository never panic and are checked against their id.
+//!
+//! Read [`repo`] first (open, resolve), then [`source`] (base content), [`index`] and [`gitdir`] (what goes into a
+//! workspace), [`clone`] (the only place that runs the `git` program), [`unpushed`] (before a workspace is removed).
+
+pub mod clone;
+pub mod gitdir;
+pub mod index;
+pub mod pin;
+pub mod refs;
+pub mod repo;
+pub mod resolve;
+pub mod source;
+pub mod unpushed;
+pub mod url;
+
+mod cached_tree;
+mod fault;
+mod hash;
+mod walk;
+
+pub use cached_tree::{IndexNode, index_of_tree};
+pub use clone::{CloneRequest, clone, fetch};
+pub use gitdir::{GitContent, GitDirSpec, GitFile, git_dir};
+pub use hash::ObjectFormat;
+pub use index::{IndexError, IndexStat};
+pub use refs::{RefLine, Remote};
+pub use repo::{Identity, Repository};
+pub use resolve::Resolved;
+pub use source::GitSource;
+pub use unpushed::{UnpushedBranch, current_branch, unpushed};

@@ -1,0 +1,99 @@
+//! Pins: `refs/weald/pins/<workspace id>` in the source repository keeps a workspace's base alive there, whatever
+//! happens to the branches, even under `git gc --prune=now`. The only thing Weald ever writes into a source.
+//!
+//! Invariant: written as git writes a loose ref (lock file, rename), so git and Weald may do so at the same time.
+
+use crate::Repository;
+use crate::fault::detail;
+use gix::refs::transaction::{Change, PreviousValue, RefEdit, RefLog};
+use std::io::Write as _;
+use std::path::Path;
+use weald_model::{Code, Fault, Oid, WorkspaceId};
+
+const DIR: &str = "refs/weald/pins";
+
+/// How often a lock held by another process is tried again, and after how many milliseconds.
+const LOCK_TRIES: u32 = 20;
+const LOCK_PAUSE_MS: u64 = 10;
+
+/// The full name of a workspace's pin.
+pub fn pin_name(workspace: WorkspaceId) -> String {
+    format!("{DIR}/{workspace}")
+}
+
+/// Points the pin at a commit. Cheap to repeat: an equal pin is left alone.
+///
+/// Errors: `NotAllowed` when the source cannot be written, `HostIo` for anything else.
+pub fn pin(source: &Repository, workspace: WorkspaceId, commit: &Oid) -> Result<(), Fault> {
+    let name = pin_name(workspace);
+    let path = source.common_dir().join(&name);
+    let content = format!("{commit}\n");
+    if std::fs::read(&path).is_ok_and(|there| there == content.as_bytes()) {
+        return Ok(());
+    }
+    let lock = path.with_extension("lock");
+    write_locked(&path, &lock, content.as_bytes()).map_err(|error| refused(source.path(), &error))
+}
+
+/// Removes the pin, loose or packed. No pin is no error.
+pub fn unpin(source: &Repository, workspace: WorkspaceId) -> Result<(), Fault> {
+    let failed = |why: String| {
+        Fault::new(
+            Code::GitFailed,
+            format!("the pin in {} could not be removed: {why}", source.path().display()),
+        )
+    };
+    let name = pin_name(workspace);
+    let local = source.local();
+    if local.try_find_reference(name.as_str()).ok().flatten().is_none() {
+        return Ok(());
+    }
+    let edit = RefEdit {
+        change: Change::Delete { expected: PreviousValue::Any, log: RefLog::AndReference },
+        name: name.try_into().map_err(|error| failed(detail(&error)))?,
+        deref: false,
+    };
+    local.edit_references_as([edit], None).map(drop).map_err(|error| failed(detail(&error)))
+}
+
+/// The commit a workspace's pin names.
+pub fn pinned(source: &Repository, workspace: WorkspaceId) -> Option<Oid> {
+    let local = source.local();
+    let reference = local.try_find_reference(pin_name(workspace).as_str()).ok().flatten()?;
+    reference.target().try_id().map(crate::hash::from_gix)
+}
+
+fn write_locked(path: &Path, lock: &Path, content: &[u8]) -> std::io::Result<()> {
+    if let Some(dir) = path.parent() {
+        std::fs::create_dir_all(dir)?;
+    }
+    let mut file = take_lock(lock)?;
+    let written =
+        file.write_all(content).and_then(|()| file.sync_data()).and_then(|()| std::fs::rename(lock, path));
+    if written.is_err() {
+        // The lock is ours; left behind it would block this pin for ever. The first error is the one to tell.
+        let _ = std::fs::remove_file(lock);
+    }
+    written
+}
+
+fn take_lock(lock: &Path) -> std::io::Result<std::fs::File> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match std::fs::OpenOptions::new().write(true).create_new(true).open(lock) {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists && tries < LOCK_TRIES => {
+                std::thread::sleep(std::time::Duration::from_millis(LOCK_PAUSE_MS));
+            }
+            result => return result,
+        }
+    }
+}
+
+fn refused(source: &Path, error: &std::io::Error) -> Fault {
+    let denied = matches!(error.raw_os_error(), Some(1 | 13 | 30));
+    let code = if denied { Code::NotAllowed } else { Code::HostIo };
+    Fault::new(code, format!("the base could not be pinned in {}: {error}", source.display())).hint(
+        "a pin keeps the base from `git gc`: make the repository writable, or create from a clone of it",
+    )
+}

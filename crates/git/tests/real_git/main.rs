@@ -1,0 +1,11 @@
+//! The crate against the real `git` program: each test builds repositories with it, and lets it judge the result.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod clones;
+mod damage;
+mod pins;
+mod removal;
+mod repositories;
+mod support;
+mod workspace;
