@@ -1,0 +1,77 @@
+//! Telling the kernel what changed behind its caches.
+//!
+//! Danger: an invalidation waits for locks of the node or directory, which a request in flight may hold. So it must
+//! not be sent by a thread that is answering a request of the same mount, nor with an engine lock held.
+
+use crate::abi::notify;
+use crate::reply::Reply;
+use crate::transport::{Sent, Transport};
+use std::sync::Arc;
+use weald_model::{Errno, Ino, Result};
+
+/// Sends notifications over one connection. Cheap to clone.
+#[derive(Clone)]
+pub struct Notifier {
+    transport: Arc<dyn Transport>,
+}
+
+impl Notifier {
+    /// Makes one for a connection's transport.
+    pub fn new(transport: Arc<dyn Transport>) -> Self {
+        Self { transport }
+    }
+
+    /// Drops cached attributes of a node, and its cached data in `offset..offset + len` (`len` 0: to the end; a
+    /// negative offset: attributes only).
+    pub fn invalidate_inode(&self, ino: Ino, offset: i64, len: i64) -> Result<()> {
+        self.notify(notify::INVAL_INODE, |message| {
+            message.u64(ino.0);
+            message.u64(offset as u64);
+            message.u64(len as u64);
+        })
+    }
+
+    /// Drops a cached name, positive or negative.
+    pub fn invalidate_entry(&self, parent: Ino, name: &[u8]) -> Result<()> {
+        self.notify(notify::INVAL_ENTRY, |message| {
+            message.u64(parent.0);
+            message.u32(name.len() as u32);
+            message.u32(0);
+            push_name(message, name);
+        })
+    }
+
+    /// Drops a cached name that led to `child`, and tells inotify(7) watchers of a deletion.
+    pub fn deleted(&self, parent: Ino, child: Ino, name: &[u8]) -> Result<()> {
+        self.notify(notify::DELETE, |message| {
+            message.u64(parent.0);
+            message.u64(child.0);
+            message.u32(name.len() as u32);
+            message.u32(0);
+            push_name(message, name);
+        })
+    }
+
+    /// Has the kernel send again every request that was read and not answered, marked with
+    /// [`crate::abi::UNIQUE_RESEND`]: the first step of a process that takes a connection over.
+    pub fn resend(&self) -> Result<()> {
+        self.notify(notify::RESEND, |_| ())
+    }
+
+    fn notify(&self, code: i32, body: impl FnOnce(&mut Reply)) -> Result<()> {
+        let mut message = Reply::default();
+        message.start();
+        body(&mut message);
+        match self.transport.send(message.notification(code)) {
+            // A node or name the kernel does not know needs no invalidation.
+            Sent::Taken | Sent::Unwanted => Ok(()),
+            Sent::Refused => Err(Errno::Invalid),
+            Sent::Gone => Err(Errno::Stale),
+        }
+    }
+}
+
+fn push_name(message: &mut Reply, name: &[u8]) {
+    message.data().extend_from_slice(name);
+    message.data().push(0);
+}

@@ -1,0 +1,396 @@
+//! One pool of threads that serves every mount.
+//!
+//! All connections are registered in one epoll instance, one-shot: an event hands a connection to one thread, which
+//! serves it until nothing waits and then arms it again. Until then arriving requests wake nobody: a program that
+//! does one operation after the other costs no wake-up of a second thread that would find nothing. A thread arms a
+//! connection *early*, and so lets others in, in two cases: a second request was waiting already (work for two), or
+//! the next request may block (`may_block`). Idle mounts cost no wake-up at all.
+//!
+//! Threads beyond the usual number exist only while that many requests block: when the last free thread is about
+//! to block, it starts another, up to [`Limits::threads_max`]. So a workspace made from a repository inside another
+//! workspace cannot starve, and many fsyncs at once share one group commit.
+//!
+//! Invariants: a connection is armed, or a thread that will not block serves it, so no request is left lying; no pool
+//! lock is held while a request is answered; `on_end` is called once per connection. Locks are never nested.
+
+use crate::connection::{BUFFER_BYTES, Connection, Served};
+use crate::reply::Reply;
+use crate::request::{Operation, Request};
+use crate::transport::Received;
+use rustix::event::{EventfdFlags, epoll, eventfd};
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// The sizes of a pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Threads kept.
+    pub threads: usize,
+    /// Threads at most, while requests block.
+    pub threads_max: usize,
+    /// Longest time a thread looks for the next request before it sleeps; zero turns it off. It does so only while
+    /// requests have been arriving within that time.
+    pub spin: Duration,
+}
+
+impl Default for Limits {
+    /// 4 threads: with fewer, one slow read of cold content delays every mount; more only contend on small machines.
+    /// 64 at most: bounds memory (1 MiB of buffer each). The spin is twice the time a program needs between two
+    /// system calls when it does nothing but file operations.
+    fn default() -> Self {
+        Self { threads: 4, threads_max: 64, spin: Duration::from_micros(25) }
+    }
+}
+
+/// Names a connection in a pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct MemberId(u64);
+
+/// Called on a pool thread, once, when the kernel says that a mount is gone.
+pub type OnEnd = Box<dyn FnOnce(MemberId) + Send>;
+
+/// The pool. Dropping it stops the threads after the requests they are answering; the connections close.
+pub struct Pool {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    epoll: OwnedFd,
+    stop: OwnedFd,
+    stopping: AtomicBool,
+    members: RwLock<HashMap<u64, Arc<Member>>>,
+    next_id: AtomicU64,
+    limits: Limits,
+    threads: AtomicUsize,
+    idle: AtomicUsize,
+    running: Mutex<Vec<thread::JoinHandle<()>>>,
+}
+
+struct Member {
+    id: MemberId,
+    connection: Connection,
+    on_end: Mutex<Option<OnEnd>>,
+    /// The next request wakes a thread. A hint: it may lag behind, towards one wake-up too many.
+    armed: AtomicBool,
+    /// Threads that serve it now and are not in a request that may block. The last of them arms.
+    active: AtomicUsize,
+    removed: AtomicBool,
+}
+
+impl Member {
+    fn new(id: MemberId, connection: Connection, on_end: OnEnd) -> Self {
+        let on_end = Mutex::new(Some(on_end));
+        Self { id, connection, on_end, armed: true.into(), active: 0.into(), removed: false.into() }
+    }
+}
+
+/// The event that is no connection: the pool stops.
+const STOP: u64 = 0;
+
+impl Pool {
+    /// Starts the threads.
+    pub fn new(limits: Limits) -> io::Result<Self> {
+        let shared = Arc::new(Shared {
+            epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
+            stop: eventfd(0, EventfdFlags::CLOEXEC)?,
+            stopping: AtomicBool::new(false),
+            members: RwLock::default(),
+            next_id: AtomicU64::new(STOP + 1),
+            limits,
+            threads: AtomicUsize::new(0),
+            idle: AtomicUsize::new(0),
+            running: Mutex::default(),
+        });
+        epoll::add(&shared.epoll, &shared.stop, epoll::EventData::new_u64(STOP), epoll::EventFlags::IN)?;
+        let pool = Self { shared };
+        for _ in 0..limits.threads.max(1) {
+            pool.shared.start_thread()?;
+        }
+        Ok(pool)
+    }
+
+    /// Serves a connection from now on. `on_end` is called when it is unmounted by whomever, not after
+    /// [`Pool::remove`].
+    pub fn add(&self, connection: Connection, on_end: OnEnd) -> io::Result<MemberId> {
+        let id = MemberId(self.shared.next_id.fetch_add(1, Ordering::Relaxed));
+        let member = Arc::new(Member::new(id, connection, on_end));
+        self.shared.members.write().unwrap_or_else(PoisonError::into_inner).insert(id.0, Arc::clone(&member));
+        let added = epoll::add(
+            &self.shared.epoll,
+            member.connection.transport().descriptor(),
+            epoll::EventData::new_u64(id.0),
+            interest(),
+        );
+        if let Err(error) = added {
+            self.shared.forget_member(id);
+            return Err(error.into());
+        }
+        Ok(id)
+    }
+
+    /// Stops serving a connection. Its descriptor is closed when the last request in answer is done and the caller's
+    /// own references are dropped; a mount that still exists then answers ENOTCONN. False when it was gone already.
+    pub fn remove(&self, id: MemberId) -> bool {
+        let Some(member) = self.shared.forget_member(id) else { return false };
+        member.on_end.lock().unwrap_or_else(PoisonError::into_inner).take();
+        member.connection.handler().ended();
+        true
+    }
+
+    /// Connections served.
+    pub fn len(&self) -> usize {
+        self.shared.members.read().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// True when no connection is served.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Threads alive now.
+    pub fn threads(&self) -> usize {
+        self.shared.threads.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.shared.stopping.store(true, Ordering::Release);
+        // The counter stays above 0, so every thread sees it. A failure could only mean that it is above already.
+        let _ = rustix::io::write(&self.shared.stop, &1u64.to_ne_bytes());
+        let running =
+            std::mem::take(&mut *self.shared.running.lock().unwrap_or_else(PoisonError::into_inner));
+        let own = thread::current().id();
+        for handle in running.into_iter().filter(|handle| handle.thread().id() != own) {
+            // Its panic has been reported by the panic hook.
+            let _ = handle.join();
+        }
+        self.shared.members.write().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
+
+fn interest() -> epoll::EventFlags {
+    epoll::EventFlags::IN | epoll::EventFlags::ONESHOT
+}
+
+impl Shared {
+    fn start_thread(self: &Arc<Self>) -> io::Result<()> {
+        let shared = Arc::clone(self);
+        self.threads.fetch_add(1, Ordering::Relaxed);
+        let started = thread::Builder::new().name("weald-fuse".to_owned()).spawn(move || {
+            Worker::new(&shared).run(&shared);
+            shared.threads.fetch_sub(1, Ordering::Relaxed);
+        });
+        match started {
+            Ok(handle) => {
+                let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+                running.retain(|handle| !handle.is_finished());
+                running.push(handle);
+                Ok(())
+            }
+            Err(error) => {
+                self.threads.fetch_sub(1, Ordering::Relaxed);
+                Err(error)
+            }
+        }
+    }
+
+    fn member(&self, id: u64) -> Option<Arc<Member>> {
+        self.members.read().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
+    }
+
+    fn forget_member(&self, id: MemberId) -> Option<Arc<Member>> {
+        let member = self.members.write().unwrap_or_else(PoisonError::into_inner).remove(&id.0)?;
+        member.removed.store(true, Ordering::Release);
+        // Fails when it never was added; then there is nothing to take away.
+        let _ = epoll::delete(&self.epoll, member.connection.transport().descriptor());
+        Some(member)
+    }
+
+    /// Lets the next request wake a thread.
+    fn arm(&self, member: &Member) {
+        member.armed.store(true, Ordering::Release);
+        let data = epoll::EventData::new_u64(member.id.0);
+        // ENOENT: removed meanwhile.
+        let _ = epoll::modify(&self.epoll, member.connection.transport().descriptor(), data, interest());
+    }
+
+    fn end(&self, member: &Member) {
+        if self.forget_member(member.id).is_none() {
+            return;
+        }
+        member.connection.handler().ended();
+        let on_end = member.on_end.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(on_end) = on_end {
+            on_end(member.id);
+        }
+    }
+
+    /// Before a request that may block: another thread must be there for the other requests.
+    fn keep_one_free(self: &Arc<Self>) {
+        let threads = self.threads.load(Ordering::Relaxed);
+        if self.idle.load(Ordering::Relaxed) == 0 && threads < self.limits.threads_max {
+            // Without memory for a thread the requests wait for the threads there are.
+            let _ = self.start_thread();
+        }
+    }
+}
+
+/// What a thread keeps between requests.
+struct Worker {
+    buffer: Box<[u8]>,
+    reply: Reply,
+    spin: Spin,
+}
+
+impl Worker {
+    fn new(shared: &Shared) -> Self {
+        Self {
+            buffer: vec![0; BUFFER_BYTES].into_boxed_slice(),
+            reply: Reply::default(),
+            spin: Spin::new(shared.limits.spin),
+        }
+    }
+
+    fn run(&mut self, shared: &Arc<Shared>) {
+        let mut events = Vec::with_capacity(1);
+        while !shared.stopping.load(Ordering::Acquire) {
+            let idle = shared.idle.fetch_add(1, Ordering::Relaxed);
+            if idle >= shared.limits.threads.max(1) {
+                // Enough others wait: this one was started while they were blocked.
+                shared.idle.fetch_sub(1, Ordering::Relaxed);
+                return;
+            }
+            events.clear();
+            let asleep = self.spin.begin_sleep();
+            let waited = epoll::wait(&shared.epoll, rustix::buffer::spare_capacity(&mut events), None);
+            shared.idle.fetch_sub(1, Ordering::Relaxed);
+            self.spin.end_sleep(asleep);
+            if waited.is_err() {
+                continue;
+            }
+            for event in &events {
+                let id = event.data.u64();
+                if let Some(member) = shared.member(id) {
+                    self.serve(shared, &member);
+                }
+            }
+        }
+    }
+
+    /// Serves a connection until nothing waits.
+    fn serve(&mut self, shared: &Arc<Shared>, member: &Member) {
+        member.active.fetch_add(1, Ordering::AcqRel);
+        member.armed.store(false, Ordering::Release);
+        // True when the last look found a request, so one that is found now was waiting while it was answered.
+        let mut backlog = false;
+        while !shared.stopping.load(Ordering::Acquire) && !member.removed.load(Ordering::Acquire) {
+            let mut received = member.connection.transport().receive(&mut self.buffer);
+            if received == Received::Empty {
+                backlog = false;
+                received = self.spin.look(|| member.connection.transport().receive(&mut self.buffer));
+            }
+            let served = match received {
+                Received::Request(count) => self.answer(shared, member, count, backlog),
+                Received::Empty => break,
+                Received::Gone => Served::Gone,
+            };
+            if served == Served::Gone {
+                return shared.end(member);
+            }
+            backlog = true;
+        }
+        if member.active.fetch_sub(1, Ordering::AcqRel) == 1 {
+            shared.arm(member);
+        }
+    }
+
+    fn answer(&mut self, shared: &Arc<Shared>, member: &Member, count: usize, backlog: bool) -> Served {
+        let message = &self.buffer[..count];
+        let request = match Request::decode(message) {
+            Ok(request) => request,
+            Err(malformed) => return member.connection.refuse(malformed, &mut self.reply),
+        };
+        if !may_block(&request.operation) {
+            if backlog && !member.armed.load(Ordering::Acquire) {
+                shared.arm(member);
+            }
+            return member.connection.serve(&request, &mut self.reply);
+        }
+        shared.keep_one_free();
+        member.active.fetch_sub(1, Ordering::AcqRel);
+        if !member.armed.load(Ordering::Acquire) {
+            shared.arm(member);
+        }
+        let served = member.connection.serve(&request, &mut self.reply);
+        member.active.fetch_add(1, Ordering::AcqRel);
+        served
+    }
+}
+
+/// Requests that may wait for a disk or a source, so that others must not wait behind them.
+fn may_block(operation: &Operation<'_>) -> bool {
+    /// Writes up to here are one append to the page cache.
+    const QUICK_WRITE_BYTES_MAX: usize = 64 << 10;
+    match operation {
+        Operation::Fsync { .. } | Operation::Fsyncdir { .. } | Operation::Syncfs => true,
+        Operation::Read { .. } | Operation::CopyFileRange { .. } => true,
+        Operation::Write { data, .. } => data.len() > QUICK_WRITE_BYTES_MAX,
+        _ => false,
+    }
+}
+
+/// Looking again for a short while before sleeping, as long as that has been paying off.
+struct Spin {
+    limit: Duration,
+    credit: u32,
+}
+
+impl Spin {
+    /// How many successes in a row are remembered; each failed look costs half of it.
+    const CREDIT_MAX: u32 = 8;
+
+    fn new(limit: Duration) -> Self {
+        Self { limit, credit: 0 }
+    }
+
+    fn look(&mut self, mut receive: impl FnMut() -> Received) -> Received {
+        if self.credit == 0 {
+            return Received::Empty;
+        }
+        let start = Instant::now();
+        loop {
+            let received = receive();
+            if received != Received::Empty {
+                self.credit = (self.credit + 1).min(Self::CREDIT_MAX);
+                return received;
+            }
+            if start.elapsed() >= self.limit {
+                self.credit = self.credit.saturating_sub(Self::CREDIT_MAX / 2);
+                return Received::Empty;
+            }
+            std::hint::spin_loop();
+        }
+    }
+
+    fn begin_sleep(&self) -> Option<Instant> {
+        (!self.limit.is_zero()).then(Instant::now)
+    }
+
+    /// A sleep shorter than the limit (and a wake-up) is one that looking would have saved.
+    fn end_sleep(&mut self, asleep: Option<Instant>) {
+        const WAKE_UP: Duration = Duration::from_micros(30);
+        if asleep.is_some_and(|start| start.elapsed() < self.limit + WAKE_UP) {
+            self.credit = (self.credit + 1).min(Self::CREDIT_MAX);
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "pool_tests.rs"]
+mod tests;

@@ -1,0 +1,41 @@
+//! How requests arrive and replies leave. One transport today, [`dev`]; io_uring is to be a second one.
+//!
+//! Invariant: a transport knows bytes, never what is in them. [`crate::pool`] drives it.
+
+pub mod dev;
+
+use std::os::fd::BorrowedFd;
+
+/// What a read found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Received {
+    /// One request of so many bytes at the front of the buffer.
+    Request(usize),
+    /// No request waits.
+    Empty,
+    /// The file system was unmounted or the connection aborted: no request will ever come.
+    Gone,
+}
+
+/// What became of a reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// The kernel took it.
+    Taken,
+    /// Nobody waits for it any more; for a notification: the kernel does not know the node or name.
+    Unwanted,
+    /// The kernel calls it malformed.
+    Refused,
+    /// The connection is gone.
+    Gone,
+}
+
+/// One connection to the kernel.
+pub trait Transport: Send + Sync {
+    /// Reads one request without waiting. The buffer must hold [`crate::connection::BUFFER_BYTES`].
+    fn receive(&self, buffer: &mut [u8]) -> Received;
+    /// Sends one whole message.
+    fn send(&self, message: &[u8]) -> Sent;
+    /// The descriptor that becomes readable when a request waits.
+    fn descriptor(&self) -> BorrowedFd<'_>;
+}
