@@ -68,6 +68,16 @@ impl GitDirSpec {
             time,
         }
     }
+
+    /// Everything its refs name but the base: what must stay alive in the source beside it (see [`crate::pin`]).
+    pub fn tips(&self) -> Vec<Oid> {
+        let branches = self.remotes.iter().flat_map(|remote| &remote.branches);
+        let mut tips: Vec<Oid> = branches.chain(&self.tags).map(|line| line.target).collect();
+        tips.sort();
+        tips.dedup();
+        tips.retain(|tip| *tip != self.commit);
+        tips
+    }
 }
 
 /// Returns the git directory in order of creation: each directory stands before what is in it.
@@ -79,7 +89,7 @@ pub fn git_dir(spec: &GitDirSpec) -> Result<Vec<GitFile>, Fault> {
     }
     let mut files = Files::default();
     let commit = spec.commit;
-    for dir in ["", "/branches", "/hooks", "/info", "/objects", "/objects/info", "/objects/pack", "/refs"] {
+    for dir in ["", "/hooks", "/info", "/objects", "/objects/info", "/objects/pack", "/refs"] {
         files.dir(dir.as_bytes());
     }
     files.dir(b"/refs/tags");
@@ -162,6 +172,10 @@ fn config(spec: &GitDirSpec) -> Vec<u8> {
         config.section("remote", Some(remote.name.as_bytes()));
         config.value("url", &remote.url);
         config.value("fetch", format!("+refs/heads/*:refs/remotes/{}/*", remote.name).as_bytes());
+        if let Some(filter) = &remote.left_out {
+            config.value("promisor", b"true");
+            config.value("partialclonefilter", filter);
+        }
     }
     if spec.remotes.len() > 1 {
         // `git switch BRANCH` finds it at origin, though another remote may have it too.

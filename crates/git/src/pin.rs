@@ -1,12 +1,17 @@
 //! Pins: `refs/weald/pins/<workspace id>` in the source repository keeps a workspace's base alive there, whatever
 //! happens to the branches, even under `git gc --prune=now`. The only thing Weald ever writes into a source.
 //!
+//! The branches and tags a workspace was given matter too: it reads their objects from the source, and may have
+//! merged them. They are kept by the pin's reflog, one entry each, dated so far ahead that no `git gc` expires it;
+//! so the source shows one ref per workspace, and nothing in `git log --all`.
+//!
 //! Invariant: written as git writes a loose ref (lock file, rename), so git and Weald may do so at the same time.
 
 use crate::Repository;
 use crate::fault::detail;
 use gix::refs::transaction::{Change, PreviousValue, RefEdit, RefLog};
 use std::io::Write as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use weald_model::{Code, Fault, Oid, WorkspaceId};
 
@@ -16,23 +21,49 @@ const DIR: &str = "refs/weald/pins";
 const LOCK_TRIES: u32 = 20;
 const LOCK_PAUSE_MS: u64 = 10;
 
+/// Tips kept per workspace; more would make every `gc` of the source slow.
+const KEPT_TIPS_MAX: usize = 10_000;
+
+/// The date of reflog entries that must not expire: the year 2100.
+const FAR_AHEAD: &str = "4102444800";
+
 /// The full name of a workspace's pin.
 pub fn pin_name(workspace: WorkspaceId) -> String {
     format!("{DIR}/{workspace}")
 }
 
-/// Points the pin at a commit. Cheap to repeat: an equal pin is left alone.
+/// Points the pin at a commit and keeps `tips` alive with it, in place of those kept before. Cheap to repeat: an
+/// equal pin is left alone.
 ///
 /// Errors: `NotAllowed` when the source cannot be written, `HostIo` for anything else.
-pub fn pin(source: &Repository, workspace: WorkspaceId, commit: &Oid) -> Result<(), Fault> {
+pub fn pin(source: &Repository, workspace: WorkspaceId, commit: &Oid, tips: &[Oid]) -> Result<(), Fault> {
     let name = pin_name(workspace);
-    let path = source.common_dir().join(&name);
-    let content = format!("{commit}\n");
-    if std::fs::read(&path).is_ok_and(|there| there == content.as_bytes()) {
-        return Ok(());
+    let files = [
+        // The reflog first: once the ref is there, everything is kept.
+        (source.common_dir().join("logs").join(&name), reflog(commit, tips)),
+        (source.common_dir().join(&name), format!("{commit}\n")),
+    ];
+    for (path, content) in files {
+        if std::fs::read(&path).is_ok_and(|there| there == content.as_bytes()) {
+            continue;
+        }
+        write_locked(source.common_dir(), &path, content.as_bytes())
+            .map_err(|error| refused(source.path(), &error))?;
     }
-    let lock = path.with_extension("lock");
-    write_locked(&path, &lock, content.as_bytes()).map_err(|error| refused(source.path(), &error))
+    Ok(())
+}
+
+/// Entries as git writes them, from each kept object to the next, ending at the base.
+fn reflog(commit: &Oid, tips: &[Oid]) -> String {
+    let mut lines = String::new();
+    let mut old = "0".repeat(commit.as_bytes().len() * 2);
+    for new in tips.iter().take(KEPT_TIPS_MAX).chain([commit]) {
+        lines.push_str(&format!(
+            "{old} {new} Weald <weald@localhost> {FAR_AHEAD} +0000\tkept for a workspace\n"
+        ));
+        old = new.to_string();
+    }
+    lines
 }
 
 /// Removes the pin, loose or packed. No pin is no error.
@@ -63,18 +94,45 @@ pub fn pinned(source: &Repository, workspace: WorkspaceId) -> Option<Oid> {
     reference.target().try_id().map(crate::hash::from_gix)
 }
 
-fn write_locked(path: &Path, lock: &Path, content: &[u8]) -> std::io::Result<()> {
+fn write_locked(common: &Path, path: &Path, content: &[u8]) -> std::io::Result<()> {
     if let Some(dir) = path.parent() {
-        std::fs::create_dir_all(dir)?;
+        make_dirs(common, dir)?;
     }
-    let mut file = take_lock(lock)?;
-    let written =
-        file.write_all(content).and_then(|()| file.sync_data()).and_then(|()| std::fs::rename(lock, path));
+    let lock = path.with_extension("lock");
+    let mut file = take_lock(&lock)?;
+    let written = file
+        .write_all(content)
+        .and_then(|()| file.sync_data())
+        .and_then(|()| give_to_owner(common, &lock))
+        .and_then(|()| std::fs::rename(&lock, path));
     if written.is_err() {
         // The lock is ours; left behind it would block this pin for ever. The first error is the one to tell.
-        let _ = std::fs::remove_file(lock);
+        let _ = std::fs::remove_file(&lock);
     }
     written
+}
+
+fn make_dirs(common: &Path, dir: &Path) -> std::io::Result<()> {
+    if dir.is_dir() || dir == common {
+        return Ok(());
+    }
+    if let Some(parent) = dir.parent() {
+        make_dirs(common, parent)?;
+    }
+    match std::fs::create_dir(dir) {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+        Ok(()) => give_to_owner(common, dir),
+    }
+}
+
+/// When root pins in somebody's repository, that somebody's `git gc` must be able to pack and remove the pin.
+fn give_to_owner(common: &Path, path: &Path) -> std::io::Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    let owner = std::fs::metadata(common)?;
+    std::os::unix::fs::chown(path, Some(owner.uid()), Some(owner.gid()))
 }
 
 fn take_lock(lock: &Path) -> std::io::Result<std::fs::File> {

@@ -30,6 +30,9 @@ pub struct Remote {
     pub branches: Vec<RefLine>,
     /// The branch its HEAD is on.
     pub head: Option<Vec<u8>>,
+    /// For a source that is a partial clone: what it left out there (`blob:none`), so that git in the workspace
+    /// knows where to get it.
+    pub left_out: Option<Vec<u8>>,
 }
 
 impl Repository {
@@ -60,6 +63,7 @@ impl Repository {
             url,
             branches: self.branches(),
             head: self.head_branch(),
+            left_out: None,
         };
         let here = path_bytes(self.path()).to_vec();
         let Some(url) = self.remote_url("origin") else {
@@ -68,16 +72,25 @@ impl Repository {
         let mut tracked = self.refs_below("refs/remotes/origin/");
         tracked.retain(|line| line.name != b"HEAD");
         if tracked.is_empty() && self.is_bare() {
-            return vec![own("origin", url)];
+            return vec![Remote { left_out: self.left_out(), ..own("origin", url) }];
         }
         let head = self.symbolic("refs/remotes/origin/HEAD", b"refs/remotes/origin/");
-        let origin = Remote { name: "origin".into(), url: self.absolute_url(url), branches: tracked, head };
+        let (url, left_out) = (self.absolute_url(url), self.left_out());
+        let origin = Remote { name: "origin".into(), url, branches: tracked, head, left_out };
         vec![origin, own("source", here)]
     }
 
     /// The branch HEAD is on, born or not; `None` when detached.
     pub fn head_branch(&self) -> Option<Vec<u8>> {
         self.symbolic("HEAD", b"refs/heads/")
+    }
+
+    /// The filter of a partial clone from `origin`.
+    fn left_out(&self) -> Option<Vec<u8>> {
+        let local = self.local();
+        let config = local.config_snapshot();
+        let promisor = config.boolean("remote.origin.promisor").unwrap_or(false);
+        promisor.then(|| config.string("remote.origin.partialclonefilter").map(Vec::from).unwrap_or_default())
     }
 
     /// A relative path as a remote's URL is meant relative to the source, not to the workspace.

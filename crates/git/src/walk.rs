@@ -13,7 +13,8 @@ const SLOP: u32 = 5;
 struct Seen {
     hidden: bool,
     /// Set once taken from the queue.
-    parents: Option<Vec<ObjectId>>,
+    taken: bool,
+    parents: Vec<ObjectId>,
 }
 
 struct Walk<'a> {
@@ -78,8 +79,8 @@ impl Walk<'_> {
             }
             return;
         }
-        let Some((time, _)) = self.read(&id) else { return };
-        self.seen.insert(id, Seen { hidden, parents: None });
+        let Some((time, parents)) = self.read(&id) else { return };
+        self.seen.insert(id, Seen { hidden, taken: false, parents });
         self.queue.push((time, id));
         if !hidden {
             self.open_in_queue += 1;
@@ -88,10 +89,9 @@ impl Walk<'_> {
 
     /// Takes a commit from the queue; true when it is painted.
     fn take(&mut self, id: ObjectId) -> bool {
-        let parents = self.read(&id).map(|(_, parents)| parents).unwrap_or_default();
         let seen = self.seen.get_mut(&id).expect("what is queued was met");
-        let hidden = seen.hidden;
-        seen.parents = Some(parents.clone());
+        let (hidden, parents) = (seen.hidden, seen.parents.clone());
+        seen.taken = true;
         if !hidden {
             self.open_in_queue -= 1;
             self.counted += 1;
@@ -108,12 +108,11 @@ impl Walk<'_> {
             if std::mem::replace(&mut seen.hidden, true) {
                 continue;
             }
-            match &seen.parents {
-                Some(parents) => {
-                    self.counted -= 1;
-                    todo.extend(parents.iter().copied());
-                }
-                None => self.open_in_queue -= 1,
+            if seen.taken {
+                self.counted -= 1;
+                todo.extend(seen.parents.iter().copied());
+            } else {
+                self.open_in_queue -= 1;
             }
         }
     }

@@ -54,6 +54,29 @@ fn content_that_does_not_match_its_id_is_damaged() {
     assert_eq!(fault(Repository::open(&repo).unwrap().resolve(None, None)).code, Code::MissingObject);
 }
 
+#[test]
+fn a_loose_object_that_claims_a_huge_size_takes_no_memory() {
+    let lab = Lab::new();
+    let repo = lab.repository("repo", "sha1");
+    let blob = oid(&git_in(&repo, &["rev-parse", "HEAD:a/one"]));
+    // zlib, one stored block: `blob 1152921504606846976\0x`.
+    let text = b"blob 1152921504606846976\0x";
+    let mut bytes = vec![0x78, 0x01, 0x01, text.len() as u8, 0, !(text.len() as u8), 0xFF];
+    bytes.extend_from_slice(text);
+    let (mut a, mut b) = (1_u32, 0_u32);
+    for byte in text {
+        a = (a + u32::from(*byte)) % 65521;
+        b = (b + a) % 65521;
+    }
+    bytes.extend_from_slice(&(b << 16 | a).to_be_bytes());
+    let path = loose(&repo, &blob);
+    writable(&path);
+    std::fs::write(path, bytes).unwrap();
+    let source = GitSource::new(Repository::open(&repo).unwrap());
+    assert!(matches!(source.blob(&blob), Err(SourceError::Damaged(..))));
+    assert_eq!(source.blob_sizes(&[blob]).len(), 1);
+}
+
 /// Flips and cuts bytes all over packs, their indexes and loose objects: every read gives right bytes or an error.
 #[test]
 fn no_damage_to_the_store_gives_wrong_bytes_or_a_panic() {

@@ -211,3 +211,64 @@ fn objects_packed_after_opening_are_found() {
     assert!(source.blob_sizes(&all).iter().all(Result::is_ok));
     assert_eq!(source.blob(&later).unwrap(), b"later content\n");
 }
+
+#[test]
+fn many_threads_read_one_source() {
+    let lab = Lab::new();
+    let repo = lab.repository("repo", "sha1");
+    let repository = Repository::open(&repo).unwrap();
+    let tree = repository.resolve(None, None).unwrap().tree;
+    let source = GitSource::new(repository);
+    let files: Vec<_> =
+        source.tree(&tree).unwrap().into_iter().filter(|e| e.kind == TreeKind::File).collect();
+    let expected: Vec<_> = files.iter().map(|entry| source.blob(&entry.oid).unwrap()).collect();
+    std::thread::scope(|scope| {
+        for _ in 0..12 {
+            scope.spawn(|| {
+                for _ in 0..50 {
+                    for (entry, content) in files.iter().zip(&expected) {
+                        assert_eq!(source.blob(&entry.oid).as_ref(), Ok(content));
+                    }
+                }
+            });
+        }
+    });
+}
+
+/// Histories with merges, equal dates and slightly skewed clocks: the count is that of `git rev-list`.
+#[test]
+fn commits_behind_are_those_git_counts_in_random_histories() {
+    let lab = Lab::new();
+    git_in(lab.dir.path(), &["init", "-q", "-b", "b", "dag"]);
+    let repo = lab.path("dag");
+    let mut state = 7_u64;
+    let mut random = |below: u64| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) % below
+    };
+    let mut stream = String::new();
+    for n in 1..=120_u64 {
+        let date = 1_700_000_000 + n * 10 - random(25);
+        stream += &format!("commit refs/heads/c{n}\nmark :{n}\ncommitter C <c@e> {date} +0000\ndata 1\nx\n");
+        if n > 1 {
+            let first = n - 1 - random(n.min(6) - 1).min(n - 2);
+            stream += &format!("from :{first}\n");
+            let second = 1 + random(n - 1);
+            if random(3) == 0 && second != first {
+                stream += &format!("merge :{second}\n");
+            }
+        }
+        stream += "\n";
+    }
+    write(&repo, "stream", stream.as_bytes());
+    git_in(&repo, &["-c", "alias.load=!git fast-import --quiet < stream", "load"]);
+    git_in(&repo, &["config", "branch.b.remote", "."]);
+    for _ in 0..40 {
+        let (base, upstream) = (format!("c{}", 1 + random(120)), format!("c{}", 1 + random(120)));
+        git_in(&repo, &["update-ref", "refs/heads/b", &base]);
+        git_in(&repo, &["config", "branch.b.merge", &format!("refs/heads/{upstream}")]);
+        let counted = Repository::open(&repo).unwrap().resolve(None, None).unwrap().behind.unwrap();
+        let git = git_in(&repo, &["rev-list", "--count", &upstream, &format!("^{base}")]);
+        assert_eq!(counted.to_string(), git, "{base}..{upstream}");
+    }
+}

@@ -299,3 +299,18 @@ fn a_branch_name_git_refuses_is_refused() {
     lay(&repository, &base, &lab.path("ws"));
     assert_eq!(oid(&git_in(&lab.path("ws"), &["rev-parse", "fine/name"])), base.commit);
 }
+
+#[test]
+fn a_partial_clone_as_source_tells_git_where_the_rest_is() {
+    let lab = Lab::new();
+    let repo = lab.repository("repo", "sha1");
+    git_in(&repo, &["config", "uploadpack.allowFilter", "true"]);
+    git_in(&repo, &["config", "uploadpack.allowAnySHA1InWant", "true"]);
+    let url = format!("file://{}", repo.display());
+    git_in(lab.dir.path(), &["clone", "-q", "--filter=blob:none", &url, "partial"]);
+    let ws = lab.path("ws");
+    workspace(&lab.path("partial"), None, None, &ws);
+    assert_eq!(git_in(&ws, &["status", "--porcelain"]), "");
+    git_in(&ws, &["fsck"]);
+    assert_eq!(git_in(&ws, &["show", "HEAD~1:a/one"]), "1", "fetched when needed");
+}
