@@ -1,0 +1,136 @@
+//! The immutable part of a workspace: a manifest, the source of its content, and who owns its files.
+
+use crate::content::{Content, Origin};
+use crate::state::{Body, Dent, Inode};
+use std::ops::Range;
+use std::sync::Arc;
+use weald_model::{Errno, FileKind, Ino, Oid, Result, Source, Timestamp, TreeKind};
+use weald_store::manifest::Manifest;
+
+/// A base. Cheap to clone.
+#[derive(Clone)]
+pub struct Base {
+    tree: Option<Tree>,
+    uid: u32,
+    gid: u32,
+    time: Timestamp,
+}
+
+#[derive(Clone)]
+struct Tree {
+    manifest: Manifest,
+    source: Arc<dyn Source>,
+}
+
+impl Base {
+    /// A base over a tree: files belong to `uid` and `gid` and carry the manifest's time.
+    pub fn new(manifest: Manifest, source: Arc<dyn Source>, uid: u32, gid: u32) -> Self {
+        let time = manifest.time();
+        Self { tree: Some(Tree { manifest, source }), uid, gid, time }
+    }
+
+    /// The empty base of a plain directory's workspace: a root directory made at `time`.
+    pub fn empty(uid: u32, gid: u32, time: Timestamp) -> Self {
+        Self { tree: None, uid, gid, time }
+    }
+
+    /// Id of the tree; None when empty.
+    pub fn tree_id(&self) -> Option<Oid> {
+        self.tree.as_ref().map(|tree| tree.manifest.tree())
+    }
+
+    pub(crate) fn owner(&self) -> (u32, u32) {
+        (self.uid, self.gid)
+    }
+
+    pub(crate) fn file_count(&self) -> u64 {
+        self.tree.as_ref().map_or(0, |tree| tree.manifest.file_count())
+    }
+
+    pub(crate) fn total_bytes(&self) -> u64 {
+        self.tree.as_ref().map_or(0, |tree| tree.manifest.total_bytes())
+    }
+
+    /// The inode of a base node as it was made; None if the base has no such node.
+    pub(crate) fn inode(&self, ino: Ino) -> Result<Option<Inode>> {
+        let Some(tree) = &self.tree else {
+            return Ok((ino == Ino::ROOT).then(|| self.dir(0, Ino::ROOT)));
+        };
+        if ino.0 == 0 || ino.0 > tree.manifest.len() {
+            return Ok(None);
+        }
+        let node = tree.manifest.node(ino).map_err(|_| Errno::Io)?;
+        Ok(Some(match node.kind {
+            TreeKind::Dir | TreeKind::Gitlink => self.dir(node.subdir_count as u32, node.parent),
+            TreeKind::File => self.file(ino, 0o644, node.size),
+            TreeKind::Executable => self.file(ino, 0o755, node.size),
+            TreeKind::Symlink => Inode { size: node.size, ..self.plain(FileKind::Symlink, 0o777) },
+        }))
+    }
+
+    /// The entry of a name in a base directory.
+    pub(crate) fn entry(&self, parent: Ino, name: &[u8]) -> Result<Option<Dent>> {
+        let Some(tree) = self.tree.as_ref().filter(|_| parent.is_base()) else { return Ok(None) };
+        let Some(ino) = tree.manifest.child(parent, name).map_err(|_| Errno::Io)? else { return Ok(None) };
+        Ok(Some(Dent { ino, kind: self.kind(ino)?, cookie: ino.0 }))
+    }
+
+    /// The inode numbers of a base directory's entries, in name order.
+    pub(crate) fn children(&self, parent: Ino) -> Result<Range<u64>> {
+        match self.tree.as_ref().filter(|_| parent.is_base()) {
+            Some(tree) => tree.manifest.children(parent).map_err(|_| Errno::Io),
+            None => Ok(0..0),
+        }
+    }
+
+    /// The name of a base node.
+    pub(crate) fn name(&self, ino: Ino) -> Result<&[u8]> {
+        let tree = self.tree.as_ref().ok_or(Errno::NotFound)?;
+        tree.manifest.node_name(ino).map_err(|_| Errno::Io)
+    }
+
+    /// The type of a base node.
+    pub(crate) fn kind(&self, ino: Ino) -> Result<FileKind> {
+        let tree = self.tree.as_ref().ok_or(Errno::NotFound)?;
+        Ok(match tree.manifest.node(ino).map_err(|_| Errno::Io)?.kind {
+            TreeKind::Dir | TreeKind::Gitlink => FileKind::Dir,
+            TreeKind::File | TreeKind::Executable => FileKind::File,
+            TreeKind::Symlink => FileKind::Symlink,
+        })
+    }
+
+    /// The object id and source of a base node's content.
+    pub(crate) fn blob(&self, ino: Ino) -> Result<(Oid, &Arc<dyn Source>)> {
+        let tree = self.tree.as_ref().ok_or(Errno::Io)?;
+        Ok((tree.manifest.node(ino).map_err(|_| Errno::Io)?.oid, &tree.source))
+    }
+
+    fn dir(&self, subdirs: u32, parent: Ino) -> Inode {
+        let plain = self.plain(FileKind::Dir, 0o755);
+        Inode { nlink: 2 + subdirs, size: crate::state::DIR_BYTES, body: Body::Dir { parent }, ..plain }
+    }
+
+    fn file(&self, ino: Ino, perm: u32, size: u64) -> Inode {
+        let body = Body::File(Content::whole(size, Origin::Base(ino)));
+        Inode { size, body, ..self.plain(FileKind::File, perm) }
+    }
+
+    fn plain(&self, kind: FileKind, perm: u32) -> Inode {
+        let Self { uid, gid, time, .. } = *self;
+        Inode {
+            kind,
+            perm,
+            uid,
+            gid,
+            nlink: 1,
+            rdev: 0,
+            size: 0,
+            atime: time,
+            mtime: time,
+            ctime: time,
+            btime: time,
+            body: Body::Plain,
+            xattrs: None,
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! Operations on content: read, write, allocate, seek, copy.
+//!
+//! A read collects the extents it needs under the state's lock and reads them without it. A write above the inline
+//! limit stores its bytes before it takes the lock; what is stored for a write that then fails is never referred to.
+
+use crate::content::{Origin, Piece};
+use crate::record::{Change, Stored};
+use crate::state::{Body, Inode};
+use crate::workspace::Workspace;
+use crate::{AllocateMode, Seek};
+use weald_model::{Caller, Errno, FileKind, Ino, Result};
+use weald_store::log::{INLINE_BYTES_MAX, Place};
+
+/// Largest file in bytes (`MAX_LFS_FILESIZE` of the kernel).
+pub(crate) const FILE_BYTES_MAX: u64 = i64::MAX as u64;
+
+impl Workspace {
+    /// Appends up to `size` bytes from `offset` to `out`; fewer at the end of the file.
+    pub fn read(&self, ino: Ino, offset: u64, size: usize, out: &mut Vec<u8>) -> Result<()> {
+        let pieces = {
+            let state = self.read_state();
+            state.with(&self.base, ino, |inode| {
+                let end = inode.size.min(offset.saturating_add(size as u64));
+                let content = inode.content()?;
+                Ok(if offset < end { content.pieces(offset, end) } else { Vec::new() })
+            })?
+        };
+        let start = out.len();
+        let result = pieces.iter().try_for_each(|piece| self.read_piece(piece, out));
+        if result.is_err() {
+            out.truncate(start);
+        }
+        result
+    }
+
+    /// The target of a symbolic link.
+    pub fn read_link(&self, ino: Ino) -> Result<Vec<u8>> {
+        let own = {
+            let state = self.read_state();
+            state.with(&self.base, ino, |inode| match (&inode.body, inode.kind) {
+                (Body::Target(target), _) => Ok(Some(target.to_vec())),
+                (_, FileKind::Symlink) => Ok(None),
+                _ => Err(Errno::Invalid),
+            })?
+        };
+        own.map_or_else(|| self.shared.base_content(&self.base, ino), Ok)
+    }
+
+    /// Writes all of `data` at `offset`.
+    pub fn write(&self, who: &Caller, ino: Ino, offset: u64, data: &[u8]) -> Result<()> {
+        let len = u32::try_from(data.len()).map_err(|_| Errno::Invalid)?;
+        if offset.checked_add(u64::from(len)).is_none_or(|end| end > FILE_BYTES_MAX) {
+            return Err(Errno::TooBig);
+        }
+        if data.is_empty() {
+            return Ok(());
+        }
+        let crc = crc32c::crc32c(data);
+        let (stored, inline) = match data.len() {
+            0..=INLINE_BYTES_MAX => (Stored::Inline, data),
+            _ => (Stored::At(self.put_data(data)?), &[][..]),
+        };
+        let drop_privileges = who.kill_privileges;
+        self.change_with(who, inline, |state, _| {
+            state.with(&self.base, ino, |inode| inode.content().map(|_| ()))?;
+            Ok((Some(Change::Write { ino, offset, len, crc, stored, drop_privileges }), ()))
+        })
+    }
+
+    /// Gives a file the content of an immutable stored file, replacing what it had.
+    pub fn attach(&self, who: &Caller, ino: Ino, hash: [u8; 32], len: u64) -> Result<()> {
+        self.change(who, |state, _| {
+            state.with(&self.base, ino, |inode| inode.content().map(|_| ()))?;
+            Ok(Some(Change::Attach { ino, hash, len }))
+        })
+    }
+
+    /// fallocate(2).
+    pub fn allocate(&self, who: &Caller, ino: Ino, offset: u64, len: u64, mode: AllocateMode) -> Result<()> {
+        if len == 0 {
+            return Err(Errno::Invalid);
+        }
+        if offset.checked_add(len).is_none_or(|end| end > FILE_BYTES_MAX) {
+            return Err(Errno::TooBig);
+        }
+        let drop_privileges = who.kill_privileges;
+        self.change(who, |state, _| {
+            state.with(&self.base, ino, |inode| inode.content().map(|_| ()))?;
+            Ok(Some(Change::Allocate { ino, offset, len, mode, drop_privileges }))
+        })
+    }
+
+    /// lseek(2) with SEEK_DATA or SEEK_HOLE; ENXIO at or behind the end.
+    pub fn seek(&self, ino: Ino, offset: u64, what: Seek) -> Result<u64> {
+        let state = self.read_state();
+        state.with(&self.base, ino, |inode: &Inode| {
+            let content = inode.content()?;
+            if offset >= inode.size {
+                return Err(Errno::NoAddress);
+            }
+            match what {
+                Seek::Data => content.next_data(offset, inode.size).ok_or(Errno::NoAddress),
+                Seek::Hole => Ok(content.next_hole(offset, inode.size)),
+            }
+        })
+    }
+
+    /// copy_file_range(2): the new range shares the old one's bytes. Returns how many were copied, fewer at the end
+    /// of the source. Cost: extents.
+    pub fn copy_range(
+        &self,
+        who: &Caller,
+        from: Ino,
+        from_offset: u64,
+        to: Ino,
+        to_offset: u64,
+        len: u64,
+    ) -> Result<u64> {
+        let drop_privileges = who.kill_privileges;
+        self.change_with(who, &[], |state, _| {
+            let size = state.with(&self.base, from, |inode| inode.content().map(|_| inode.size))?;
+            state.with(&self.base, to, |inode| inode.content().map(|_| ()))?;
+            let len = len.min(size.saturating_sub(from_offset));
+            if to_offset.checked_add(len).is_none_or(|end| end > FILE_BYTES_MAX) {
+                return Err(Errno::TooBig);
+            }
+            if from == to && from_offset < to_offset.saturating_add(len) && to_offset < from_offset + len {
+                return Err(Errno::Invalid);
+            }
+            let change = Change::Copy { from, from_offset, to, to_offset, len, drop_privileges };
+            Ok(((len > 0).then_some(change), len))
+        })
+    }
+
+    fn put_data(&self, data: &[u8]) -> Result<Place> {
+        self.log.put_data(data).map_err(|error| error.errno())
+    }
+
+    fn read_piece(&self, piece: &Piece, out: &mut Vec<u8>) -> Result<()> {
+        let len = usize::try_from(piece.len).map_err(|_| Errno::Io)?;
+        let start = out.len();
+        out.resize(start + len, 0);
+        let Some(extent) = &piece.extent else { return Ok(()) };
+        let buffer = &mut out[start..];
+        match &extent.origin {
+            Origin::Zero => Ok(()),
+            Origin::Log(place) => {
+                let place = Place { offset: place.offset + extent.skip, ..*place };
+                self.shared.logs.read(place, buffer).map_err(|error| error.errno())
+            }
+            Origin::Base(ino) => self.shared.read_base(&self.base, *ino, extent.skip, buffer),
+            Origin::Cas(hash) => self.shared.read_cas(hash, extent.skip, buffer),
+        }
+    }
+}

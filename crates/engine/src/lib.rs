@@ -1,0 +1,27 @@
+//! Workspaces: inodes, overlay, every file operation.
+//!
+//! A [`Workspace`] is a [`Base`] (an immutable manifest and the source of its content) and an overlay (everything
+//! that differs), held in a persistent map whose clone is O(1). Every change is a record appended to the
+//! workspace's log and then applied; replaying the log applies the same records, so there is one way to change.
+//!
+//! Invariants: no protocol type, no git, no async. No lock is held across a call to a source.
+//! Read next: [`workspace`] (the public operations), `state` (what a record does), `record` (what the log holds).
+
+mod acl;
+mod attributes;
+mod base;
+mod content;
+mod files;
+pub mod flush;
+mod names;
+mod persistent_map;
+mod record;
+mod shared;
+mod state;
+mod types;
+pub mod workspace;
+
+pub use base::Base;
+pub use shared::Shared;
+pub use types::{AllocateMode, Cookie, DirEntry, RemovedEntry, RenameMode, Seek, StatFs, Summary, XattrMode};
+pub use workspace::{OpenError, Origin, Workspace};

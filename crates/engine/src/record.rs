@@ -1,0 +1,412 @@
+//! What the log holds: one logical change per record, with its time and author.
+//!
+//! Encoding (docs/format.md, "Records"): little-endian LEB128 numbers, length-prefixed bytes. A record decodes to
+//! exactly what was encoded; trailing bytes are an error. Unknown tags are an error, never skipped.
+
+use crate::{AllocateMode, RenameMode};
+use weald_model::{FileKind, Ino, Name, Oid, Timestamp, WorkspaceId};
+use weald_store::log::Place;
+
+mod codec;
+pub(crate) use codec::Malformed;
+use codec::{Reader, Writer};
+
+/// A change with its time and author.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Record {
+    pub(crate) time: Timestamp,
+    pub(crate) pid: u32,
+    pub(crate) uid: u32,
+    pub(crate) change: Change,
+}
+
+/// Extended attributes in name order.
+pub(crate) type XattrList = Vec<(Vec<u8>, Vec<u8>)>;
+
+/// One change. Everything it needs is in it: applying it twice to equal states gives equal states.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// First record of a log.
+    Origin {
+        tree: Option<Oid>,
+        uid: u32,
+        gid: u32,
+        parent: Option<(WorkspaceId, u64)>,
+        note: Vec<u8>,
+    },
+    /// `child` was forked here.
+    Forked {
+        child: WorkspaceId,
+    },
+    /// A new inode, with a name unless it is an O_TMPFILE.
+    Make(Box<Make>),
+    Link {
+        ino: Ino,
+        parent: Ino,
+        name: Name,
+    },
+    /// unlink or rmdir.
+    Remove {
+        parent: Ino,
+        name: Name,
+    },
+    Rename {
+        from: Ino,
+        name: Name,
+        to: Ino,
+        new_name: Name,
+        mode: RenameMode,
+        whiteout: Ino,
+    },
+    Write {
+        ino: Ino,
+        offset: u64,
+        len: u32,
+        crc: u32,
+        stored: Stored,
+        drop_privileges: bool,
+    },
+    Attach {
+        ino: Ino,
+        hash: [u8; 32],
+        len: u64,
+    },
+    Set {
+        ino: Ino,
+        fields: Fields,
+    },
+    Allocate {
+        ino: Ino,
+        offset: u64,
+        len: u64,
+        mode: AllocateMode,
+        drop_privileges: bool,
+    },
+    Copy {
+        from: Ino,
+        from_offset: u64,
+        to: Ino,
+        to_offset: u64,
+        len: u64,
+        drop_privileges: bool,
+    },
+    SetXattr {
+        ino: Ino,
+        name: Vec<u8>,
+        value: Vec<u8>,
+        perm: Option<u32>,
+    },
+    RemoveXattr {
+        ino: Ino,
+        name: Vec<u8>,
+        perm: Option<u32>,
+    },
+    /// The kernel forgot an inode without names.
+    Purge {
+        ino: Ino,
+    },
+}
+
+/// A new inode.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Make {
+    pub(crate) place: Option<(Ino, Name)>,
+    pub(crate) ino: Ino,
+    pub(crate) kind: FileKind,
+    pub(crate) perm: u32,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) rdev: u32,
+    pub(crate) target: Vec<u8>,
+    pub(crate) xattrs: XattrList,
+}
+
+/// Where written bytes are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stored {
+    /// Behind this record in the log.
+    Inline,
+    /// In a data segment.
+    At(Place),
+}
+
+/// New values of attributes, times resolved.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Fields {
+    pub(crate) perm: Option<u32>,
+    pub(crate) uid: Option<u32>,
+    pub(crate) gid: Option<u32>,
+    pub(crate) size: Option<u64>,
+    pub(crate) atime: Option<Timestamp>,
+    pub(crate) mtime: Option<Timestamp>,
+    pub(crate) ctime: Option<Timestamp>,
+    pub(crate) drop_privileges: bool,
+}
+
+impl Record {
+    /// Appends the encoding to `out`.
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        let mut w = Writer(out);
+        w.time(self.time);
+        w.number(u64::from(self.pid));
+        w.number(u64::from(self.uid));
+        self.change.encode(&mut w);
+    }
+
+    /// Decodes a whole record.
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
+        let mut r = Reader(bytes);
+        let record =
+            Self { time: r.time()?, pid: r.small()?, uid: r.small()?, change: Change::decode(&mut r)? };
+        if r.0.is_empty() { Ok(record) } else { Err(Malformed("bytes behind the record")) }
+    }
+}
+
+impl Change {
+    fn encode(&self, w: &mut Writer<'_>) {
+        match self {
+            Change::Origin { tree, uid, gid, parent, note } => {
+                w.tag(1);
+                w.bytes(tree.as_ref().map_or(&[], |tree| tree.as_bytes()));
+                w.number(u64::from(*uid));
+                w.number(u64::from(*gid));
+                w.bool(parent.is_some());
+                if let Some((id, seq)) = parent {
+                    w.number(id.0);
+                    w.number(*seq);
+                }
+                w.bytes(note);
+            }
+            Change::Forked { child } => {
+                w.tag(2);
+                w.number(child.0);
+            }
+            Change::Make(make) => {
+                w.tag(3);
+                make.encode(w);
+            }
+            Change::Link { ino, parent, name } => {
+                w.tag(4);
+                w.ino(*ino);
+                w.ino(*parent);
+                w.bytes(name.as_bytes());
+            }
+            Change::Remove { parent, name } => {
+                w.tag(5);
+                w.ino(*parent);
+                w.bytes(name.as_bytes());
+            }
+            Change::Rename { from, name, to, new_name, mode, whiteout } => {
+                w.tag(6);
+                w.ino(*from);
+                w.bytes(name.as_bytes());
+                w.ino(*to);
+                w.bytes(new_name.as_bytes());
+                w.tag(*mode as u8);
+                w.ino(*whiteout);
+            }
+            Change::Write { ino, offset, len, crc, stored, drop_privileges } => {
+                w.tag(7);
+                w.ino(*ino);
+                w.number(*offset);
+                w.number(u64::from(*len));
+                w.raw(&crc.to_le_bytes());
+                w.bool(*drop_privileges);
+                w.bool(matches!(stored, Stored::At(_)));
+                if let Stored::At(place) = stored {
+                    w.raw(&place.to_bytes());
+                }
+            }
+            Change::Attach { ino, hash, len } => {
+                w.tag(8);
+                w.ino(*ino);
+                w.raw(hash);
+                w.number(*len);
+            }
+            Change::Set { ino, fields } => {
+                w.tag(9);
+                w.ino(*ino);
+                fields.encode(w);
+            }
+            Change::Allocate { ino, offset, len, mode, drop_privileges } => {
+                w.tag(10);
+                w.ino(*ino);
+                w.number(*offset);
+                w.number(*len);
+                w.tag(*mode as u8);
+                w.bool(*drop_privileges);
+            }
+            Change::Copy { from, from_offset, to, to_offset, len, drop_privileges } => {
+                w.tag(11);
+                w.ino(*from);
+                w.number(*from_offset);
+                w.ino(*to);
+                w.number(*to_offset);
+                w.number(*len);
+                w.bool(*drop_privileges);
+            }
+            Change::SetXattr { ino, name, value, perm } => {
+                w.tag(12);
+                w.ino(*ino);
+                w.bytes(name);
+                w.bytes(value);
+                w.optional(perm.map(u64::from));
+            }
+            Change::RemoveXattr { ino, name, perm } => {
+                w.tag(13);
+                w.ino(*ino);
+                w.bytes(name);
+                w.optional(perm.map(u64::from));
+            }
+            Change::Purge { ino } => {
+                w.tag(14);
+                w.ino(*ino);
+            }
+        }
+    }
+
+    fn decode(r: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(match r.tag()? {
+            1 => Change::Origin {
+                tree: match r.bytes()? {
+                    [] => None,
+                    id => Some(Oid::new(id).ok_or(Malformed("tree id"))?),
+                },
+                uid: r.small()?,
+                gid: r.small()?,
+                parent: if r.bool()? { Some((WorkspaceId(r.number()?), r.number()?)) } else { None },
+                note: r.bytes()?.to_vec(),
+            },
+            2 => Change::Forked { child: WorkspaceId(r.number()?) },
+            3 => Change::Make(Box::new(Make::decode(r)?)),
+            4 => Change::Link { ino: r.ino()?, parent: r.ino()?, name: r.name()? },
+            5 => Change::Remove { parent: r.ino()?, name: r.name()? },
+            6 => Change::Rename {
+                from: r.ino()?,
+                name: r.name()?,
+                to: r.ino()?,
+                new_name: r.name()?,
+                mode: rename_mode(r.tag()?)?,
+                whiteout: r.ino()?,
+            },
+            7 => {
+                let (ino, offset, len, crc) =
+                    (r.ino()?, r.number()?, r.small()?, u32::from_le_bytes(r.raw()?));
+                let drop_privileges = r.bool()?;
+                let stored = match r.bool()? {
+                    false => Stored::Inline,
+                    true => Stored::At(Place::from_bytes(&r.raw()?)),
+                };
+                Change::Write { ino, offset, len, crc, stored, drop_privileges }
+            }
+            8 => Change::Attach { ino: r.ino()?, hash: r.raw()?, len: r.number()? },
+            9 => Change::Set { ino: r.ino()?, fields: Fields::decode(r)? },
+            10 => Change::Allocate {
+                ino: r.ino()?,
+                offset: r.number()?,
+                len: r.number()?,
+                mode: allocate_mode(r.tag()?)?,
+                drop_privileges: r.bool()?,
+            },
+            11 => Change::Copy {
+                from: r.ino()?,
+                from_offset: r.number()?,
+                to: r.ino()?,
+                to_offset: r.number()?,
+                len: r.number()?,
+                drop_privileges: r.bool()?,
+            },
+            12 => Change::SetXattr {
+                ino: r.ino()?,
+                name: r.bytes()?.to_vec(),
+                value: r.bytes()?.to_vec(),
+                perm: r.optional_small()?,
+            },
+            13 => Change::RemoveXattr { ino: r.ino()?, name: r.bytes()?.to_vec(), perm: r.optional_small()? },
+            14 => Change::Purge { ino: r.ino()? },
+            _ => return Err(Malformed("unknown change")),
+        })
+    }
+}
+
+impl Make {
+    fn encode(&self, w: &mut Writer<'_>) {
+        w.bool(self.place.is_some());
+        if let Some((parent, name)) = &self.place {
+            w.ino(*parent);
+            w.bytes(name.as_bytes());
+        }
+        w.ino(self.ino);
+        w.number(u64::from(self.kind.mode_bits() | self.perm));
+        w.number(u64::from(self.uid));
+        w.number(u64::from(self.gid));
+        w.number(u64::from(self.rdev));
+        w.bytes(&self.target);
+        w.number(self.xattrs.len() as u64);
+        for (name, value) in &self.xattrs {
+            w.bytes(name);
+            w.bytes(value);
+        }
+    }
+
+    fn decode(r: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let place = if r.bool()? { Some((r.ino()?, r.name()?)) } else { None };
+        let ino = r.ino()?;
+        let mode = r.small()?;
+        let kind = FileKind::from_mode(mode).ok_or(Malformed("file type"))?;
+        let (uid, gid, rdev) = (r.small()?, r.small()?, r.small()?);
+        let target = r.bytes()?.to_vec();
+        let count = r.number()?;
+        let mut xattrs = Vec::new();
+        for _ in 0..count {
+            xattrs.push((r.bytes()?.to_vec(), r.bytes()?.to_vec()));
+        }
+        Ok(Self { place, ino, kind, perm: mode & 0o7777, uid, gid, rdev, target, xattrs })
+    }
+}
+
+impl Fields {
+    fn encode(&self, w: &mut Writer<'_>) {
+        w.bool(self.drop_privileges);
+        w.optional(self.perm.map(u64::from));
+        w.optional(self.uid.map(u64::from));
+        w.optional(self.gid.map(u64::from));
+        w.optional(self.size);
+        for time in [self.atime, self.mtime, self.ctime] {
+            w.bool(time.is_some());
+            if let Some(time) = time {
+                w.time(time);
+            }
+        }
+    }
+
+    fn decode(r: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let drop_privileges = r.bool()?;
+        let (perm, uid, gid) = (r.optional_small()?, r.optional_small()?, r.optional_small()?);
+        let size = r.optional()?;
+        let mut times = [None; 3];
+        for time in &mut times {
+            *time = if r.bool()? { Some(r.time()?) } else { None };
+        }
+        let [atime, mtime, ctime] = times;
+        Ok(Self { perm, uid, gid, size, atime, mtime, ctime, drop_privileges })
+    }
+}
+
+fn rename_mode(tag: u8) -> Result<RenameMode, Malformed> {
+    [RenameMode::Replace, RenameMode::NoReplace, RenameMode::Exchange, RenameMode::Whiteout]
+        .into_iter()
+        .find(|mode| *mode as u8 == tag)
+        .ok_or(Malformed("rename mode"))
+}
+
+fn allocate_mode(tag: u8) -> Result<AllocateMode, Malformed> {
+    use AllocateMode::{Grow, KeepSize, PunchHole, ZeroGrow, ZeroKeepSize};
+    [Grow, KeepSize, PunchHole, ZeroGrow, ZeroKeepSize]
+        .into_iter()
+        .find(|mode| *mode as u8 == tag)
+        .ok_or(Malformed("allocate mode"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,138 @@
+//! Numbers, bytes and names on the wire of a record.
+
+use weald_model::{Ino, Name, Timestamp};
+
+/// Bytes that are no record: what was wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Malformed(pub(crate) &'static str);
+
+pub(super) struct Writer<'a>(pub(super) &'a mut Vec<u8>);
+
+impl Writer<'_> {
+    pub(super) fn tag(&mut self, tag: u8) {
+        self.0.push(tag);
+    }
+
+    pub(super) fn bool(&mut self, value: bool) {
+        self.0.push(u8::from(value));
+    }
+
+    /// LEB128.
+    pub(super) fn number(&mut self, mut value: u64) {
+        while value >= 0x80 {
+            self.0.push(value as u8 | 0x80);
+            value >>= 7;
+        }
+        self.0.push(value as u8);
+    }
+
+    pub(super) fn optional(&mut self, value: Option<u64>) {
+        self.bool(value.is_some());
+        if let Some(value) = value {
+            self.number(value);
+        }
+    }
+
+    /// Own inode numbers are told by their distance from the first, with bit 0 set: two bytes instead of five.
+    pub(super) fn ino(&mut self, ino: Ino) {
+        match ino.is_base() {
+            true => self.number(ino.0 << 1),
+            false => self.number((ino.0 - Ino::FIRST_OWN.0) << 1 | 1),
+        }
+    }
+
+    pub(super) fn raw(&mut self, bytes: &[u8]) {
+        self.0.extend_from_slice(bytes);
+    }
+
+    pub(super) fn bytes(&mut self, bytes: &[u8]) {
+        self.number(bytes.len() as u64);
+        self.raw(bytes);
+    }
+
+    /// Seconds zigzag-coded, since they may be before 1970.
+    pub(super) fn time(&mut self, time: Timestamp) {
+        self.number((time.secs << 1 ^ time.secs >> 63) as u64);
+        self.number(u64::from(time.nanos));
+    }
+}
+
+pub(super) struct Reader<'a>(pub(super) &'a [u8]);
+
+impl<'a> Reader<'a> {
+    pub(super) fn tag(&mut self) -> Result<u8, Malformed> {
+        let (&first, rest) = self.0.split_first().ok_or(Malformed("cut short"))?;
+        self.0 = rest;
+        Ok(first)
+    }
+
+    pub(super) fn bool(&mut self) -> Result<bool, Malformed> {
+        match self.tag()? {
+            0 => Ok(false),
+            1 => Ok(true),
+            _ => Err(Malformed("flag")),
+        }
+    }
+
+    pub(super) fn number(&mut self) -> Result<u64, Malformed> {
+        let mut value = 0u64;
+        for shift in (0..64).step_by(7) {
+            let byte = self.tag()?;
+            let bits = u64::from(byte & 0x7f);
+            if shift == 63 && bits > 1 {
+                break;
+            }
+            value |= bits << shift;
+            if byte < 0x80 {
+                return Ok(value);
+            }
+        }
+        Err(Malformed("number"))
+    }
+
+    pub(super) fn small(&mut self) -> Result<u32, Malformed> {
+        u32::try_from(self.number()?).map_err(|_| Malformed("number over 32 bits"))
+    }
+
+    pub(super) fn optional(&mut self) -> Result<Option<u64>, Malformed> {
+        if self.bool()? { self.number().map(Some) } else { Ok(None) }
+    }
+
+    pub(super) fn optional_small(&mut self) -> Result<Option<u32>, Malformed> {
+        if self.bool()? { self.small().map(Some) } else { Ok(None) }
+    }
+
+    pub(super) fn ino(&mut self) -> Result<Ino, Malformed> {
+        let code = self.number()?;
+        let value = code >> 1;
+        match code & 1 {
+            0 if value < Ino::FIRST_OWN.0 => Ok(Ino(value)),
+            1 => Ok(Ino(value + Ino::FIRST_OWN.0)),
+            _ => Err(Malformed("inode number")),
+        }
+    }
+
+    pub(super) fn raw<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
+        let (first, rest) = self.0.split_first_chunk::<N>().ok_or(Malformed("cut short"))?;
+        self.0 = rest;
+        Ok(*first)
+    }
+
+    pub(super) fn bytes(&mut self) -> Result<&'a [u8], Malformed> {
+        let len = usize::try_from(self.number()?).map_err(|_| Malformed("length"))?;
+        let (first, rest) = self.0.split_at_checked(len).ok_or(Malformed("cut short"))?;
+        self.0 = rest;
+        Ok(first)
+    }
+
+    pub(super) fn name(&mut self) -> Result<Name, Malformed> {
+        Name::new(self.bytes()?).map_err(|_| Malformed("name"))
+    }
+
+    pub(super) fn time(&mut self) -> Result<Timestamp, Malformed> {
+        let zigzag = self.number()?;
+        let secs = (zigzag >> 1) as i64 ^ -((zigzag & 1) as i64);
+        let nanos = self.small()?;
+        if nanos < 1_000_000_000 { Ok(Timestamp { secs, nanos }) } else { Err(Malformed("nanoseconds")) }
+    }
+}

@@ -1,0 +1,97 @@
+//! Records survive encoding; anything else is refused without a panic.
+
+use super::*;
+use proptest::prelude::*;
+
+fn sample() -> impl Strategy<Value = Record> {
+    let ino = prop_oneof![(1u64..1 << 32).prop_map(Ino), ((1u64 << 32)..1 << 40).prop_map(Ino)];
+    let name =
+        prop::collection::vec(1u8..255, 1..40).prop_filter_map("a name", |bytes| Name::new(&bytes).ok());
+    let change = (ino.clone(), ino, name, any::<u64>(), any::<u32>(), 0u8..14).prop_map(
+        |(ino, parent, name, number, small, which)| match which {
+            0 => Change::Forked { child: WorkspaceId(number) },
+            1 => Change::Link { ino, parent, name },
+            2 => Change::Remove { parent, name },
+            3 => Change::Rename {
+                from: ino,
+                name: name.clone(),
+                to: parent,
+                new_name: name,
+                mode: RenameMode::Exchange,
+                whiteout: ino,
+            },
+            4 => Change::Write {
+                ino,
+                offset: number,
+                len: small,
+                crc: small,
+                stored: Stored::Inline,
+                drop_privileges: true,
+            },
+            5 => Change::Attach { ino, hash: [7; 32], len: number },
+            6 => Change::Set {
+                ino,
+                fields: Fields { size: Some(number), perm: Some(0o644), ..Fields::default() },
+            },
+            7 => Change::Allocate {
+                ino,
+                offset: number,
+                len: 1,
+                mode: AllocateMode::PunchHole,
+                drop_privileges: false,
+            },
+            8 => Change::Copy {
+                from: ino,
+                from_offset: 0,
+                to: parent,
+                to_offset: number,
+                len: 9,
+                drop_privileges: false,
+            },
+            9 => Change::SetXattr { ino, name: b"user.x".to_vec(), value: vec![1; 300], perm: Some(0o7777) },
+            10 => Change::RemoveXattr { ino, name: b"user.x".to_vec(), perm: None },
+            11 => Change::Purge { ino },
+            12 => Change::Origin {
+                tree: Oid::new(&[9; 20]),
+                uid: small,
+                gid: 0,
+                parent: Some((WorkspaceId(number), number)),
+                note: vec![1, 2],
+            },
+            _ => Change::Make(Box::new(Make {
+                place: Some((parent, name)),
+                ino,
+                kind: FileKind::Symlink,
+                perm: 0o777,
+                uid: small,
+                gid: small,
+                rdev: 0,
+                target: b"a/b".to_vec(),
+                xattrs: vec![(b"user.a".to_vec(), vec![])],
+            })),
+        },
+    );
+    (any::<i64>(), 0u32..1_000_000_000, any::<u32>(), change).prop_map(|(secs, nanos, pid, change)| Record {
+        time: Timestamp { secs, nanos },
+        pid,
+        uid: pid,
+        change,
+    })
+}
+
+proptest! {
+    #[test]
+    fn a_record_decodes_to_what_was_encoded_and_no_prefix_of_it_does(record in sample()) {
+        let mut bytes = Vec::new();
+        record.encode(&mut bytes);
+        prop_assert_eq!(Record::decode(&bytes), Ok(record));
+        for end in 0..bytes.len() {
+            prop_assert!(Record::decode(&bytes[..end]).is_err());
+        }
+    }
+
+    #[test]
+    fn random_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        let _ = Record::decode(&bytes);
+    }
+}

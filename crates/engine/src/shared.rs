@@ -1,0 +1,163 @@
+//! What all workspaces of a home share: logs, stored content, clock, decompressed base content.
+
+use crate::base::Base;
+use crate::flush::Flusher;
+use crate::state::State;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use weald_model::{Env, Errno, Ino, Oid, Result, SourceError, WorkspaceId};
+use weald_store::cas::Cas;
+use weald_store::disk::Disk;
+use weald_store::log::Logs;
+
+/// The shared parts. One per home.
+pub struct Shared {
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) logs: Logs,
+    pub(crate) cas: Cas,
+    pub(crate) env: Arc<dyn Env>,
+    pub(crate) flusher: Flusher,
+    blobs: Mutex<BlobCache>,
+    /// States at fork points met while a parent's log was replayed, waiting for their forks to be opened, so that
+    /// fifty forks replay their parent once and share its overlay in memory.
+    forks: Mutex<HashMap<WorkspaceId, State>>,
+}
+
+/// Decompressed base content in two generations: what was used since the last turn, and what was before.
+/// Bounded by twice half of `bytes_max`.
+struct BlobCache {
+    bytes_max: usize,
+    young: HashMap<Oid, Arc<Vec<u8>>>,
+    young_bytes: usize,
+    old: HashMap<Oid, Arc<Vec<u8>>>,
+    /// Blobs too large for the cache, by the stored file they were unpacked to.
+    unpacked: HashMap<Oid, [u8; 32]>,
+}
+
+/// The content of a blob, at hand.
+enum Blob {
+    Memory(Arc<Vec<u8>>),
+    Stored([u8; 32]),
+}
+
+impl Shared {
+    /// Gathers the parts. `blob_cache_bytes_max` bounds the memory for decompressed base content; larger blobs are
+    /// unpacked into the store when first read.
+    pub fn new(
+        disk: Arc<dyn Disk>,
+        logs: Logs,
+        cas: Cas,
+        env: Arc<dyn Env>,
+        blob_cache_bytes_max: usize,
+    ) -> Arc<Self> {
+        let blobs = BlobCache {
+            bytes_max: blob_cache_bytes_max,
+            young: HashMap::new(),
+            young_bytes: 0,
+            old: HashMap::new(),
+            unpacked: HashMap::new(),
+        };
+        let (flusher, blobs, forks) = (Flusher::default(), Mutex::new(blobs), Mutex::default());
+        Arc::new(Self { disk, logs, cas, env, flusher, blobs, forks })
+    }
+
+    /// Starts the thread that makes changes durable every few seconds. It ends when the returned guard is dropped,
+    /// after a last round.
+    pub fn start_flusher(self: &Arc<Self>) -> std::io::Result<crate::flush::Running> {
+        Flusher::start(self.clone())
+    }
+
+    /// Forgets what was kept for opening a fork that is no more.
+    pub fn forget_fork(&self, id: WorkspaceId) {
+        self.forks.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+    }
+
+    pub(crate) fn keep_fork(&self, id: WorkspaceId, state: State) {
+        self.forks.lock().unwrap_or_else(PoisonError::into_inner).insert(id, state);
+    }
+
+    pub(crate) fn take_fork(&self, id: WorkspaceId) -> Option<State> {
+        self.forks.lock().unwrap_or_else(PoisonError::into_inner).remove(&id)
+    }
+
+    /// Reads `buffer.len()` bytes of a base node's content from `offset`. Blocks on the source without a lock.
+    pub(crate) fn read_base(&self, base: &Base, ino: Ino, offset: u64, buffer: &mut [u8]) -> Result<()> {
+        match self.blob(base, ino)? {
+            Blob::Memory(bytes) => {
+                let start = usize::try_from(offset).map_err(|_| Errno::Io)?;
+                let part = bytes.get(start..start + buffer.len()).ok_or(Errno::Io)?;
+                buffer.copy_from_slice(part);
+                Ok(())
+            }
+            Blob::Stored(hash) => self.read_cas(&hash, offset, buffer),
+        }
+    }
+
+    /// The whole content of a base node: a symbolic link's target.
+    pub(crate) fn base_content(&self, base: &Base, ino: Ino) -> Result<Vec<u8>> {
+        match self.blob(base, ino)? {
+            Blob::Memory(bytes) => Ok(bytes.to_vec()),
+            Blob::Stored(_) => Err(Errno::NameTooLong),
+        }
+    }
+
+    /// Reads a part of an immutable stored file.
+    pub(crate) fn read_cas(&self, hash: &[u8; 32], offset: u64, buffer: &mut [u8]) -> Result<()> {
+        let mut done = 0;
+        while done < buffer.len() {
+            match self
+                .cas
+                .read(hash, offset + done as u64, &mut buffer[done..])
+                .map_err(|error| error.errno())?
+            {
+                0 => return Err(Errno::Io),
+                count => done += count,
+            }
+        }
+        Ok(())
+    }
+
+    fn blob(&self, base: &Base, ino: Ino) -> Result<Blob> {
+        let (oid, source) = base.blob(ino)?;
+        if let Some(blob) = self.cache().get(&oid) {
+            return Ok(blob);
+        }
+        let bytes = source.blob(&oid).map_err(|error| match error {
+            SourceError::Missing(_) | SourceError::Damaged(..) | SourceError::Unavailable(_) => Errno::Io,
+        })?;
+        if bytes.len() > self.cache().bytes_max / 2 {
+            let hash = self.cas.put(&bytes).map_err(|error| error.errno())?;
+            self.cache().unpacked.insert(oid, hash);
+            return Ok(Blob::Stored(hash));
+        }
+        let bytes = Arc::new(bytes);
+        self.cache().put(oid, bytes.clone());
+        Ok(Blob::Memory(bytes))
+    }
+
+    fn cache(&self) -> std::sync::MutexGuard<'_, BlobCache> {
+        self.blobs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl BlobCache {
+    fn get(&mut self, oid: &Oid) -> Option<Blob> {
+        if let Some(bytes) = self.young.get(oid) {
+            return Some(Blob::Memory(bytes.clone()));
+        }
+        if let Some(bytes) = self.old.remove(oid) {
+            self.put(*oid, bytes.clone());
+            return Some(Blob::Memory(bytes));
+        }
+        self.unpacked.get(oid).map(|hash| Blob::Stored(*hash))
+    }
+
+    fn put(&mut self, oid: Oid, bytes: Arc<Vec<u8>>) {
+        if self.young_bytes + bytes.len() > self.bytes_max / 2 {
+            self.old = std::mem::take(&mut self.young);
+            self.young_bytes = 0;
+        }
+        self.young_bytes += bytes.len();
+        self.young.insert(oid, bytes);
+    }
+}

@@ -1,0 +1,427 @@
+//! One workspace, loaded: opening, forking, and the one way to change it.
+//!
+//! Lock order (docs/locks.md): state, then the log's own. Reads take the state shared; a change takes it
+//! exclusively, is checked, appended to the log, and applied. Content is read and large writes are stored without
+//! any lock. The public file operations are in [`names`](crate::names), [`files`](crate::files) and
+//! [`attributes`](crate::attributes).
+
+use crate::base::Base;
+use crate::record::{Change, Record};
+use crate::state::State;
+use crate::{Shared, StatFs, Summary};
+use std::cell::RefCell;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
+use weald_model::{Attr, Caller, Errno, Ino, Oid, Result, Timestamp, WorkspaceId};
+use weald_store::log::{Log, LogError};
+
+/// Why a workspace could not be made or opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Its log, or that of a workspace it was forked from.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// A record that cannot be understood or does not fit: number, whose log, why.
+    #[error("record {0} of log {1} cannot be applied: {2}")]
+    Record(u64, WorkspaceId, String),
+}
+
+/// What the first record of a log says: enough to rebuild the registry's row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// Tree of the base; None for an empty base.
+    pub tree: Option<Oid>,
+    /// Owner of base files.
+    pub uid: u32,
+    /// Group of base files.
+    pub gid: u32,
+    /// For a fork, its parent and the parent's record it starts behind.
+    pub parent: Option<(WorkspaceId, u64)>,
+    /// The daemon's own description, opaque to the engine.
+    pub note: Vec<u8>,
+    /// When it was made.
+    pub time: Timestamp,
+}
+
+/// A loaded workspace. Cheap to share; all operations take `&self`.
+pub struct Workspace {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) base: Base,
+    pub(crate) log: Log,
+    id: WorkspaceId,
+    state: RwLock<State>,
+    /// Set when a logged change could not be applied: memory and log differ, so nothing more is accepted.
+    broken: AtomicBool,
+    /// Set from the first change after a sync.
+    dirty: AtomicBool,
+    /// The parent of a fresh fork, until it has been synced: a durable fork needs a durable parent.
+    unsynced_parent: Mutex<Option<Arc<Workspace>>>,
+    me: Weak<Workspace>,
+}
+
+impl std::fmt::Debug for Workspace {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Workspace").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+impl Workspace {
+    /// Makes a workspace on `base`. `note` goes into the first record. Durable after [`Workspace::sync`].
+    pub fn create(
+        shared: Arc<Shared>,
+        id: WorkspaceId,
+        base: Base,
+        note: &[u8],
+    ) -> std::result::Result<Arc<Self>, OpenError> {
+        let (uid, gid) = base.owner();
+        let change = Change::Origin { tree: base.tree_id(), uid, gid, parent: None, note: note.to_vec() };
+        let log = new_log(&shared, id, uid, change)?;
+        let state = State::new(&base);
+        Ok(Self::assemble(shared, id, base, log, state, None))
+    }
+
+    /// Loads a workspace. For a fork, the parents' logs are read up to the fork; `base` is that of the origin.
+    /// Cost: the records of the logs.
+    pub fn open(
+        shared: Arc<Shared>,
+        id: WorkspaceId,
+        base: Base,
+    ) -> std::result::Result<Arc<Self>, OpenError> {
+        let mut replay = Replay::new(&shared, id, &base);
+        let (log, _) = shared
+            .logs
+            .open(id, &mut |record| {
+                replay.visit(record.seq, record.body, record.inline_place).map_err(|()| Errno::Io)
+            })
+            .or_else(|error| replay.failed(error))?;
+        let state = replay.finish()?;
+        Ok(Self::assemble(shared, id, base, log, state, None))
+    }
+
+    /// Reads the first record of a log.
+    pub fn origin(shared: &Shared, id: WorkspaceId) -> std::result::Result<Origin, OpenError> {
+        let mut origin = None;
+        shared.logs.replay_until(id, 1, &mut |record| {
+            origin.get_or_insert_with(|| read_origin(record.body));
+            Ok(())
+        })?;
+        let unreadable = || OpenError::Record(1, id, "it does not say what the workspace is".to_owned());
+        origin.flatten().ok_or_else(unreadable)
+    }
+
+    /// Forks: the new workspace has everything this one has. O(1). Durable after its [`Workspace::sync`].
+    /// Dirty pages of the kernel must have been written first.
+    pub fn fork(&self, id: WorkspaceId, note: &[u8]) -> std::result::Result<Arc<Self>, OpenError> {
+        let (uid, gid) = self.base.owner();
+        let (state, seq) = {
+            let mut state = self.write_state();
+            let seq = self
+                .append(&mut state, &Caller::owner(uid, gid), self.now(), Change::Forked { child: id }, &[])
+                .map_err(|errno| OpenError::Record(self.log.seq(), self.id, errno.to_string()))?;
+            (state.clone(), seq)
+        };
+        let parent = Some((self.id, seq));
+        let change = Change::Origin { tree: self.base.tree_id(), uid, gid, parent, note: note.to_vec() };
+        let log = new_log(&self.shared, id, uid, change)?;
+        Ok(Self::assemble(self.shared.clone(), id, self.base.clone(), log, state, self.me.upgrade()))
+    }
+
+    fn assemble(
+        shared: Arc<Shared>,
+        id: WorkspaceId,
+        base: Base,
+        log: Log,
+        state: State,
+        parent: Option<Arc<Self>>,
+    ) -> Arc<Self> {
+        let fresh = Arc::new_cyclic(|me| Self {
+            shared,
+            base,
+            log,
+            id,
+            state: RwLock::new(state),
+            broken: AtomicBool::new(false),
+            dirty: AtomicBool::new(false),
+            unsynced_parent: Mutex::new(parent),
+            me: me.clone(),
+        });
+        fresh.mark_dirty();
+        fresh
+    }
+
+    /// The id, for ever the same.
+    pub fn id(&self) -> WorkspaceId {
+        self.id
+    }
+
+    /// Figures for `list`. O(1).
+    pub fn summary(&self) -> Summary {
+        let state = self.read_state();
+        Summary {
+            files: state.files,
+            size_bytes: state.size_bytes,
+            private_bytes: state.private_bytes,
+            records: self.log.seq(),
+        }
+    }
+
+    /// Makes every change so far durable: fsync(2) of any file or directory. Concurrent callers share one commit.
+    pub fn sync(&self) -> Result<()> {
+        self.dirty.store(false, Ordering::SeqCst);
+        let mut parent = self.unsynced_parent.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(unsynced) = parent.as_ref() {
+            unsynced.sync()?;
+            *parent = None;
+        }
+        drop(parent);
+        self.log.sync().map_err(|error| error.errno())
+    }
+
+    /// The host's space, since private data goes there.
+    pub fn stat_fs(&self) -> Result<StatFs> {
+        let space = self.shared.disk.space().map_err(|error| Errno::from_host(&error))?;
+        let block = space.block_bytes.max(1);
+        Ok(StatFs {
+            block_bytes: u32::try_from(space.block_bytes).unwrap_or(u32::MAX),
+            blocks: space.total / block,
+            blocks_free: space.free / block,
+            blocks_available: space.available / block,
+            files: space.files,
+            files_free: space.files_free,
+            name_max: weald_model::name::NAME_BYTES_MAX as u32,
+        })
+    }
+
+    /// The kernel dropped its last reference: purges the inode if it has no name.
+    pub fn forget(&self, ino: Ino) {
+        if self.read_state().is_orphan(ino) {
+            // A full disk or closed log keeps the orphan; the next fresh mount purges it.
+            let _ = self.purge(ino);
+        }
+    }
+
+    /// Purges all inodes without a name: at a fresh mount nobody can have one open.
+    pub fn purge_orphans(&self) -> Result<()> {
+        let orphans = self.read_state().orphans();
+        orphans.into_iter().try_for_each(|ino| self.purge(ino))
+    }
+
+    fn purge(&self, ino: Ino) -> Result<()> {
+        let (uid, gid) = self.base.owner();
+        self.change(&Caller::owner(uid, gid), |state, _| match state.is_orphan(ino) {
+            true => Ok(Some(Change::Purge { ino })),
+            false => Ok(None),
+        })
+    }
+
+    /// Runs one change: `plan` checks it against the state and says what to log (None: nothing to do).
+    pub(crate) fn change(
+        &self,
+        who: &Caller,
+        plan: impl FnOnce(&State, Timestamp) -> Result<Option<Change>>,
+    ) -> Result<()> {
+        self.change_with(who, &[], |state, time| Ok((plan(state, time)?, ())))
+    }
+
+    /// Runs one change and returns the attributes of the inode it is about.
+    pub(crate) fn change_inode(
+        &self,
+        who: &Caller,
+        plan: impl FnOnce(&State, Timestamp) -> Result<(Option<Change>, Ino)>,
+    ) -> Result<Attr> {
+        let mut state = self.write_state();
+        let time = self.now();
+        let (change, ino) = plan(&state, time)?;
+        if let Some(change) = change {
+            self.append(&mut state, who, time, change, &[])?;
+        }
+        state.attr(&self.base, ino)
+    }
+
+    /// Runs one change with inline data and returns what the plan found out.
+    pub(crate) fn change_with<T>(
+        &self,
+        who: &Caller,
+        inline: &[u8],
+        plan: impl FnOnce(&State, Timestamp) -> Result<(Option<Change>, T)>,
+    ) -> Result<T> {
+        let mut state = self.write_state();
+        let time = self.now();
+        let (change, found) = plan(&state, time)?;
+        if let Some(change) = change {
+            self.append(&mut state, who, time, change, inline)?;
+        }
+        Ok(found)
+    }
+
+    /// Logs a checked change and applies it. In the host's page cache when it returns.
+    fn append(
+        &self,
+        state: &mut State,
+        who: &Caller,
+        time: Timestamp,
+        change: Change,
+        inline: &[u8],
+    ) -> Result<u64> {
+        thread_local!(static BODY: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) });
+        if self.broken.load(Ordering::Relaxed) {
+            return Err(Errno::Io);
+        }
+        let record = Record { time, pid: who.pid, uid: who.uid, change };
+        let appended = BODY.with_borrow_mut(|body| {
+            body.clear();
+            record.encode(body);
+            self.log.append(body, inline).map_err(|error| error.errno())
+        })?;
+        if let Err(errno) = state.apply(&self.base, &record, appended.inline_place) {
+            self.broken.store(true, Ordering::Relaxed);
+            return Err(errno);
+        }
+        self.mark_dirty();
+        Ok(appended.seq)
+    }
+
+    fn mark_dirty(&self) {
+        if !self.dirty.swap(true, Ordering::SeqCst) {
+            self.shared.flusher.add(self.me.clone());
+        }
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.shared.env.now()
+    }
+
+    pub(crate) fn read_state(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write_state(&self) -> RwLockWriteGuard<'_, State> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Starts a log with its first record.
+fn new_log(
+    shared: &Shared,
+    id: WorkspaceId,
+    uid: u32,
+    change: Change,
+) -> std::result::Result<Log, OpenError> {
+    let mut first = Vec::new();
+    Record { time: shared.env.now(), pid: 0, uid, change }.encode(&mut first);
+    Ok(shared.logs.create(id, &first, weald_store::log::Durability::Later)?)
+}
+
+fn read_origin(body: &[u8]) -> Option<Origin> {
+    match Record::decode(body) {
+        Ok(Record { time, change: Change::Origin { tree, uid, gid, parent, note }, .. }) => {
+            Some(Origin { tree, uid, gid, parent, note, time })
+        }
+        _ => None,
+    }
+}
+
+/// A log being replayed into a state.
+struct Replay<'a> {
+    shared: &'a Shared,
+    id: WorkspaceId,
+    base: &'a Base,
+    state: Option<State>,
+    /// Set when the parent's log ends before the fork: then nothing of this log was ever durable.
+    unrooted: bool,
+    error: Option<OpenError>,
+}
+
+impl<'a> Replay<'a> {
+    fn new(shared: &'a Shared, id: WorkspaceId, base: &'a Base) -> Self {
+        Self { shared, id, base, state: None, unrooted: false, error: None }
+    }
+
+    /// Applies one record; on failure the reason is kept.
+    fn visit(
+        &mut self,
+        seq: u64,
+        body: &[u8],
+        inline: weald_store::log::Place,
+    ) -> std::result::Result<(), ()> {
+        let result = match self.state.is_none() {
+            true => self.start(body),
+            false => self.apply(seq, body, inline),
+        };
+        result.map_err(|error| self.error = Some(error))
+    }
+
+    fn start(&mut self, body: &[u8]) -> std::result::Result<(), OpenError> {
+        let origin = read_origin(body).ok_or_else(|| self.bad(1, "it does not say what the workspace is"))?;
+        let Some((parent, seq)) = origin.parent else {
+            self.state = Some(State::new(self.base));
+            return Ok(());
+        };
+        if let Some(state) = self.shared.take_fork(self.id) {
+            self.state = Some(state);
+            return Ok(());
+        }
+        let (state, reached) = replay_prefix(self.shared, parent, seq, self.base)?;
+        // The prefix replay kept this fork's state for others to find; it is used here.
+        self.shared.forget_fork(self.id);
+        self.unrooted = reached < seq;
+        self.state = Some(state);
+        Ok(())
+    }
+
+    fn apply(
+        &mut self,
+        seq: u64,
+        body: &[u8],
+        inline: weald_store::log::Place,
+    ) -> std::result::Result<(), OpenError> {
+        if self.unrooted {
+            return Ok(());
+        }
+        let record = Record::decode(body).map_err(|malformed| self.bad(seq, malformed.0))?;
+        let (shared, base) = (self.shared, self.base);
+        let state = self.state.as_mut().ok_or(Errno::Io);
+        let applied = state.and_then(|state| {
+            state.apply(base, &record, inline)?;
+            if let Change::Forked { child } = record.change {
+                shared.keep_fork(child, state.clone());
+            }
+            Ok(())
+        });
+        applied.map_err(|errno| self.bad(seq, &errno.to_string()))
+    }
+
+    fn bad(&self, seq: u64, why: &str) -> OpenError {
+        OpenError::Record(seq, self.id, why.to_owned())
+    }
+
+    /// The reason a replay stopped: a record's own error before the log's.
+    fn failed<T>(&mut self, error: LogError) -> std::result::Result<T, OpenError> {
+        Err(self.error.take().unwrap_or(OpenError::Log(error)))
+    }
+
+    fn finish(self) -> std::result::Result<State, OpenError> {
+        let empty = OpenError::Record(0, self.id, "the log has no record".to_owned());
+        self.state.ok_or(empty)
+    }
+}
+
+/// The state of a log at record `seq`, and the last record reached (less when the log ends before).
+fn replay_prefix(
+    shared: &Shared,
+    id: WorkspaceId,
+    seq: u64,
+    base: &Base,
+) -> std::result::Result<(State, u64), OpenError> {
+    let mut replay = Replay::new(shared, id, base);
+    let mut reached = 0;
+    let result = shared.logs.replay_until(id, seq, &mut |record| {
+        reached = record.seq;
+        replay.visit(record.seq, record.body, record.inline_place).map_err(|()| Errno::Io)
+    });
+    match result {
+        // The parent lost its unsynced tail in a crash, the fork point with it.
+        Ok(()) | Err(LogError::Short { .. }) => Ok((replay.finish()?, reached)),
+        Err(error) => replay.failed(error),
+    }
+}
