@@ -9,10 +9,11 @@
 
 use crate::Repository;
 use crate::fault::detail;
+use crate::repo::read_small;
 use gix::refs::transaction::{Change, PreviousValue, RefEdit, RefLog};
 use std::io::Write as _;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use weald_model::{Code, Fault, Oid, WorkspaceId};
 
 const DIR: &str = "refs/weald/pins";
@@ -32,25 +33,35 @@ pub fn pin_name(workspace: WorkspaceId) -> String {
     format!("{DIR}/{workspace}")
 }
 
-/// Points the pin at a commit and keeps `tips` alive with it, in place of those kept before. Cheap to repeat: an
-/// equal pin is left alone.
+/// Points the pin at a commit. Cheap to repeat: an equal pin is left alone.
 ///
 /// Errors: `NotAllowed` when the source cannot be written, `HostIo` for anything else.
-pub fn pin(source: &Repository, workspace: WorkspaceId, commit: &Oid, tips: &[Oid]) -> Result<(), Fault> {
-    let name = pin_name(workspace);
-    let files = [
-        // The reflog first: once the ref is there, everything is kept.
-        (source.common_dir().join("logs").join(&name), reflog(commit, tips)),
-        (source.common_dir().join(&name), format!("{commit}\n")),
-    ];
-    for (path, content) in files {
-        if std::fs::read(&path).is_ok_and(|there| there == content.as_bytes()) {
-            continue;
-        }
-        write_locked(source.common_dir(), &path, content.as_bytes())
-            .map_err(|error| refused(source.path(), &error))?;
+pub fn pin(source: &Repository, workspace: WorkspaceId, commit: &Oid) -> Result<(), Fault> {
+    put(source, &source.common_dir().join(pin_name(workspace)), format!("{commit}\n").as_bytes())
+}
+
+/// Keeps `tips` alive with a pin that is there, in place of those kept before. Errors as of [`pin`].
+pub fn keep(source: &Repository, workspace: WorkspaceId, commit: &Oid, tips: &[Oid]) -> Result<(), Fault> {
+    put(source, &log_path(source, workspace), reflog(commit, tips).as_bytes())
+}
+
+/// Keeps alive for a fork what is kept for the workspace it was forked from. Errors as of [`pin`].
+pub fn keep_as(source: &Repository, parent: WorkspaceId, fork: WorkspaceId) -> Result<(), Fault> {
+    match read_small(&log_path(source, parent)) {
+        Some(log) => put(source, &log_path(source, fork), &log),
+        None => Ok(()),
     }
-    Ok(())
+}
+
+fn log_path(source: &Repository, workspace: WorkspaceId) -> PathBuf {
+    source.common_dir().join("logs").join(pin_name(workspace))
+}
+
+fn put(source: &Repository, path: &Path, content: &[u8]) -> Result<(), Fault> {
+    if read_small(path).is_some_and(|there| there == content) {
+        return Ok(());
+    }
+    write_locked(source.common_dir(), path, content).map_err(|error| refused(source.path(), &error))
 }
 
 /// Entries as git writes them, from each kept object to the next, ending at the base.
@@ -77,7 +88,10 @@ pub fn unpin(source: &Repository, workspace: WorkspaceId) -> Result<(), Fault> {
     let name = pin_name(workspace);
     let local = source.local();
     if local.try_find_reference(name.as_str()).ok().flatten().is_none() {
-        return Ok(());
+        return match std::fs::remove_file(log_path(source, workspace)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(failed(error.to_string())),
+            _ => Ok(()),
+        };
     }
     let edit = RefEdit {
         change: Change::Delete { expected: PreviousValue::Any, log: RefLog::AndReference },

@@ -2,11 +2,12 @@
 
 use crate::support::{Lab, fault, git_in, oid, try_git, workspace};
 use std::os::unix::fs::MetadataExt as _;
-use weald_git::pin::{pin, pin_name, pinned, unpin};
+use weald_git::pin::{keep, keep_as, pin, pin_name, pinned, unpin};
 use weald_git::{GitDirSpec, Repository};
 use weald_model::{Code, Timestamp, WorkspaceId};
 
 const ID: WorkspaceId = WorkspaceId(0xABCD);
+const FORK: WorkspaceId = WorkspaceId(0xABCE);
 
 #[test]
 fn a_pinned_commit_survives_gc_and_an_unpinned_one_does_not() {
@@ -14,8 +15,8 @@ fn a_pinned_commit_survives_gc_and_an_unpinned_one_does_not() {
     let repo = lab.repository("repo", "sha1");
     let repository = Repository::open(&repo).unwrap();
     let base = repository.resolve(None, None).unwrap().commit;
-    pin(&repository, ID, &base, &[]).unwrap();
-    pin(&repository, ID, &base, &[]).unwrap();
+    pin(&repository, ID, &base).unwrap();
+    pin(&repository, ID, &base).unwrap();
     assert_eq!(git_in(&repo, &["rev-parse", &pin_name(ID)]), base.to_string());
     git_in(&repo, &["reset", "-q", "--hard", "HEAD~1"]);
     let gc = || {
@@ -43,9 +44,9 @@ fn a_pin_moves_after_it_was_packed() {
     let repo = lab.repository("repo", "sha256");
     let repository = Repository::open(&repo).unwrap();
     let (new, old) = (git_in(&repo, &["rev-parse", "HEAD"]), git_in(&repo, &["rev-parse", "HEAD~1"]));
-    pin(&repository, ID, &oid(&old), &[]).unwrap();
+    pin(&repository, ID, &oid(&old)).unwrap();
     git_in(&repo, &["pack-refs", "--all"]);
-    pin(&repository, ID, &oid(&new), &[]).unwrap();
+    pin(&repository, ID, &oid(&new)).unwrap();
     assert_eq!(git_in(&repo, &["rev-parse", &pin_name(ID)]), new);
     unpin(&repository, ID).unwrap();
     assert_eq!(git_in(&repo, &["for-each-ref", "refs/weald"]), "");
@@ -57,7 +58,7 @@ fn a_linked_worktree_is_pinned_in_the_shared_directory() {
     let repo = lab.repository("repo", "sha1");
     git_in(&repo, &["worktree", "add", "-q", "../tree"]);
     let repository = Repository::open(&lab.path("tree")).unwrap();
-    pin(&repository, ID, &repository.resolve(None, None).unwrap().commit, &[]).unwrap();
+    pin(&repository, ID, &repository.resolve(None, None).unwrap().commit).unwrap();
     assert!(repo.join(".git").join(pin_name(ID)).is_file());
 }
 
@@ -70,7 +71,7 @@ fn a_held_lock_is_told_and_left_to_its_owner() {
     std::fs::create_dir_all(lock.parent().unwrap()).unwrap();
     std::fs::write(&lock, b"").unwrap();
     let base = repository.resolve(None, None).unwrap().commit;
-    assert_eq!(fault(pin(&repository, ID, &base, &[])).code, Code::HostIo);
+    assert_eq!(fault(pin(&repository, ID, &base)).code, Code::HostIo);
     assert!(lock.exists());
 }
 
@@ -88,7 +89,12 @@ fn branches_and_tags_of_a_workspace_survive_their_deletion_in_the_source() {
         let (repository, base) = workspace(&repo, None, None, &ws);
         let spec = GitDirSpec::new(&repository, &base, Timestamp::from_secs(1));
         assert_eq!(spec.tips().len(), 2);
-        pin(&repository, ID, &base.commit, &spec.tips()).unwrap();
+        pin(&repository, ID, &base.commit).unwrap();
+        keep(&repository, ID, &base.commit, &spec.tips()).unwrap();
+        pin(&repository, FORK, &base.commit).unwrap();
+        keep_as(&repository, ID, FORK).unwrap();
+        unpin(&repository, ID).unwrap();
+        assert!(!repo.join(".git/logs").join(pin_name(ID)).exists());
         git_in(&repo, &["branch", "-D", "gone"]);
         git_in(&repo, &["tag", "-d", "v1"]);
         git_in(&repo, &["reflog", "expire", "--expire=now", "--expire-unreachable=now", "HEAD"]);
@@ -101,8 +107,8 @@ fn branches_and_tags_of_a_workspace_survive_their_deletion_in_the_source() {
             "nothing shows in the source"
         );
         git_in(&repo, &["fsck"]);
-        unpin(&repository, ID).unwrap();
-        assert!(!repo.join(".git/logs").join(pin_name(ID)).exists());
+        unpin(&repository, FORK).unwrap();
+        assert!(!repo.join(".git/logs").join(pin_name(FORK)).exists());
     }
 }
 
@@ -117,7 +123,8 @@ fn a_pin_made_by_root_belongs_to_the_owner_of_the_repository() {
         None
     };
     let repository = Repository::open(&repo).unwrap();
-    pin(&repository, ID, &repository.resolve(None, None).unwrap().commit, &[]).unwrap();
+    pin(&repository, ID, &repository.resolve(None, None).unwrap().commit).unwrap();
+    keep(&repository, ID, &repository.resolve(None, None).unwrap().commit, &[]).unwrap();
     let owner = owner.unwrap_or(repo.metadata().unwrap().uid());
     for path in ["refs/weald", "refs/weald/pins", &pin_name(ID), "logs/refs/weald/pins"] {
         assert_eq!(repo.join(".git").join(path).metadata().unwrap().uid(), owner, "{path}");
