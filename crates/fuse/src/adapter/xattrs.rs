@@ -42,3 +42,25 @@ fn tell(bytes: &[u8], size: u32, reply: &mut Reply) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn size_0_asks_for_the_size() {
+        let mut reply = Reply::default();
+        reply.start();
+        tell(b"value", 0, &mut reply).unwrap();
+        assert_eq!(reply.finish(1)[16..], [&5u32.to_ne_bytes()[..], &[0; 4]].concat());
+    }
+
+    #[test]
+    fn a_buffer_too_small_is_erange() {
+        let mut reply = Reply::default();
+        reply.start();
+        assert_eq!(tell(b"value", 4, &mut reply), Err(Errno::Range));
+        tell(b"value", 5, &mut reply).unwrap();
+        assert_eq!(&reply.finish(1)[16..], b"value");
+    }
+}
