@@ -138,9 +138,11 @@ impl Workspace {
             }
             self.must_not_loop(state, moved, to)?;
             if let Some(target) = target {
-                if mode == RenameMode::Exchange {
-                    self.must_not_loop(state, target, from)?;
-                }
+                // Over its own ancestor: that is not empty, whatever is moved.
+                self.must_not_loop(state, target, from).map_err(|errno| match mode {
+                    RenameMode::Exchange => errno,
+                    _ => Errno::NotEmpty,
+                })?;
                 if target.ino == moved.ino {
                     return Ok(None);
                 }
@@ -148,7 +150,17 @@ impl Workspace {
                     self.must_be_replaceable(state, moved, target)?;
                 }
             }
-            let whiteout = state.next_ino();
+            let whiteout = match mode {
+                RenameMode::Whiteout => {
+                    let make = self.plan_make(state, who, from, FileKind::CharDevice, 0)?;
+                    Some(Box::new(Make {
+                        place: Some((from, name.clone())),
+                        xattrs: XattrList::new(),
+                        ..make
+                    }))
+                }
+                _ => None,
+            };
             Ok(Some(Change::Rename { from, name, to, new_name, mode, whiteout }))
         })
     }

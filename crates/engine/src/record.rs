@@ -56,7 +56,7 @@ pub(crate) enum Change {
         to: Ino,
         new_name: Name,
         mode: RenameMode,
-        whiteout: Ino,
+        whiteout: Option<Box<Make>>,
     },
     Write {
         ino: Ino,
@@ -203,7 +203,10 @@ impl Change {
                 w.ino(*to);
                 w.bytes(new_name.as_bytes());
                 w.tag(*mode as u8);
-                w.ino(*whiteout);
+                w.bool(whiteout.is_some());
+                if let Some(make) = whiteout {
+                    make.encode(w);
+                }
             }
             Change::Write { ino, offset, len, crc, stored, drop_privileges } => {
                 w.tag(7);
@@ -287,7 +290,7 @@ impl Change {
                 to: r.ino()?,
                 new_name: r.name()?,
                 mode: rename_mode(r.tag()?)?,
-                whiteout: r.ino()?,
+                whiteout: if r.bool()? { Some(Box::new(Make::decode(r)?)) } else { None },
             },
             7 => {
                 let (ino, offset, len, crc) =

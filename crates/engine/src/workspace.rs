@@ -13,7 +13,7 @@ use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
 use weald_model::{Attr, Caller, Errno, Ino, Oid, Result, Timestamp, WorkspaceId};
-use weald_store::log::{Log, LogError};
+use weald_store::log::{self as store, Log, LogError};
 
 /// Why a workspace could not be made or opened.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +24,9 @@ pub enum OpenError {
     /// A record that cannot be understood or does not fit: number, whose log, why.
     #[error("record {0} of log {1} cannot be applied: {2}")]
     Record(u64, WorkspaceId, String),
+    /// A fork whose starting point its parent lost in a power cut: nothing of the fork was ever durable.
+    #[error("workspace {0} was forked from {1} just before a power cut, which lost its starting point")]
+    Unrooted(WorkspaceId, WorkspaceId),
 }
 
 /// What the first record of a log says: enough to rebuild the registry's row.
@@ -54,8 +57,8 @@ pub struct Workspace {
     broken: AtomicBool,
     /// Set from the first change after a sync.
     dirty: AtomicBool,
-    /// The parent of a fresh fork, until it has been synced: a durable fork needs a durable parent.
-    unsynced_parent: Mutex<Option<Arc<Workspace>>>,
+    /// Logs this one starts from, until they are known to be durable: a durable fork needs durable parents.
+    unsynced_parents: Mutex<Vec<WorkspaceId>>,
     me: Weak<Workspace>,
 }
 
@@ -77,7 +80,7 @@ impl Workspace {
         let change = Change::Origin { tree: base.tree_id(), uid, gid, parent: None, note: note.to_vec() };
         let log = new_log(&shared, id, uid, change)?;
         let state = State::new(&base);
-        Ok(Self::assemble(shared, id, base, log, state, None))
+        Ok(Self::assemble(shared, id, base, log, state, Vec::new()))
     }
 
     /// Loads a workspace. For a fork, the parents' logs are read up to the fork; `base` is that of the origin.
@@ -88,14 +91,11 @@ impl Workspace {
         base: Base,
     ) -> std::result::Result<Arc<Self>, OpenError> {
         let mut replay = Replay::new(&shared, id, &base);
-        let (log, _) = shared
-            .logs
-            .open(id, &mut |record| {
-                replay.visit(record.seq, record.body, record.inline_place).map_err(|()| Errno::Io)
-            })
-            .or_else(|error| replay.failed(error))?;
+        let (log, _) =
+            shared.logs.open(id, &mut |record| replay.visit(record)).or_else(|error| replay.failed(error))?;
+        let parents = std::mem::take(&mut replay.parents);
         let state = replay.finish()?;
-        Ok(Self::assemble(shared, id, base, log, state, None))
+        Ok(Self::assemble(shared, id, base, log, state, parents))
     }
 
     /// Reads the first record of a log.
@@ -123,7 +123,9 @@ impl Workspace {
         let parent = Some((self.id, seq));
         let change = Change::Origin { tree: self.base.tree_id(), uid, gid, parent, note: note.to_vec() };
         let log = new_log(&self.shared, id, uid, change)?;
-        Ok(Self::assemble(self.shared.clone(), id, self.base.clone(), log, state, self.me.upgrade()))
+        let mut parents = self.unsynced_parents.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        parents.push(self.id);
+        Ok(Self::assemble(self.shared.clone(), id, self.base.clone(), log, state, parents))
     }
 
     fn assemble(
@@ -132,7 +134,7 @@ impl Workspace {
         base: Base,
         log: Log,
         state: State,
-        parent: Option<Arc<Self>>,
+        parents: Vec<WorkspaceId>,
     ) -> Arc<Self> {
         let fresh = Arc::new_cyclic(|me| Self {
             shared,
@@ -142,7 +144,7 @@ impl Workspace {
             state: RwLock::new(state),
             broken: AtomicBool::new(false),
             dirty: AtomicBool::new(false),
-            unsynced_parent: Mutex::new(parent),
+            unsynced_parents: Mutex::new(parents),
             me: me.clone(),
         });
         fresh.mark_dirty();
@@ -168,12 +170,12 @@ impl Workspace {
     /// Makes every change so far durable: fsync(2) of any file or directory. Concurrent callers share one commit.
     pub fn sync(&self) -> Result<()> {
         self.dirty.store(false, Ordering::SeqCst);
-        let mut parent = self.unsynced_parent.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(unsynced) = parent.as_ref() {
-            unsynced.sync()?;
-            *parent = None;
+        let mut parents = self.unsynced_parents.lock().unwrap_or_else(PoisonError::into_inner);
+        while let Some(parent) = parents.last() {
+            self.shared.logs.make_durable(*parent).map_err(|error| error.errno())?;
+            parents.pop();
         }
-        drop(parent);
+        drop(parents);
         self.log.sync().map_err(|error| error.errno())
     }
 
@@ -309,7 +311,7 @@ fn new_log(
 ) -> std::result::Result<Log, OpenError> {
     let mut first = Vec::new();
     Record { time: shared.env.now(), pid: 0, uid, change }.encode(&mut first);
-    Ok(shared.logs.create(id, &first, weald_store::log::Durability::Later)?)
+    Ok(shared.logs.create(id, &first, store::Durability::Later)?)
 }
 
 fn read_origin(body: &[u8]) -> Option<Origin> {
@@ -327,28 +329,28 @@ struct Replay<'a> {
     id: WorkspaceId,
     base: &'a Base,
     state: Option<State>,
-    /// Set when the parent's log ends before the fork: then nothing of this log was ever durable.
-    unrooted: bool,
+    /// The fork made by the last record, if it made one.
+    forked: Option<WorkspaceId>,
+    /// The logs this one starts from, the nearest last.
+    parents: Vec<WorkspaceId>,
     error: Option<OpenError>,
 }
 
 impl<'a> Replay<'a> {
     fn new(shared: &'a Shared, id: WorkspaceId, base: &'a Base) -> Self {
-        Self { shared, id, base, state: None, unrooted: false, error: None }
+        Self { shared, id, base, state: None, forked: None, parents: Vec::new(), error: None }
     }
 
-    /// Applies one record; on failure the reason is kept.
-    fn visit(
-        &mut self,
-        seq: u64,
-        body: &[u8],
-        inline: weald_store::log::Place,
-    ) -> std::result::Result<(), ()> {
-        let result = match self.state.is_none() {
-            true => self.start(body),
-            false => self.apply(seq, body, inline),
+    /// Takes one record; on failure the reason is kept.
+    fn visit(&mut self, record: store::Record<'_>) -> Result<()> {
+        let result = match self.state {
+            None => self.start(record.body),
+            Some(_) => self.apply(record),
         };
-        result.map_err(|error| self.error = Some(error))
+        result.map_err(|error| {
+            self.error = Some(error);
+            Errno::Io
+        })
     }
 
     fn start(&mut self, body: &[u8]) -> std::result::Result<(), OpenError> {
@@ -358,37 +360,39 @@ impl<'a> Replay<'a> {
             return Ok(());
         };
         if let Some(state) = self.shared.take_fork(self.id) {
+            self.parents = vec![parent];
             self.state = Some(state);
             return Ok(());
         }
-        let (state, reached) = replay_prefix(self.shared, parent, seq, self.base)?;
-        // The prefix replay kept this fork's state for others to find; it is used here.
+        let mut prefix = Replay::new(self.shared, parent, self.base);
+        match self.shared.logs.replay_until(parent, seq, &mut |record| prefix.visit(record)) {
+            // The parent lost its unsynced tail, the fork point with it; it may have gone on since.
+            Err(LogError::Short { .. }) => return Err(OpenError::Unrooted(self.id, parent)),
+            Err(error) => return prefix.failed(error),
+            Ok(()) if prefix.forked != Some(self.id) => return Err(OpenError::Unrooted(self.id, parent)),
+            Ok(()) => {}
+        }
+        // The prefix kept this fork's state for whoever opens it; that is here.
         self.shared.forget_fork(self.id);
-        self.unrooted = reached < seq;
-        self.state = Some(state);
+        self.parents = std::mem::take(&mut prefix.parents);
+        self.parents.push(parent);
+        self.state = Some(prefix.finish()?);
         Ok(())
     }
 
-    fn apply(
-        &mut self,
-        seq: u64,
-        body: &[u8],
-        inline: weald_store::log::Place,
-    ) -> std::result::Result<(), OpenError> {
-        if self.unrooted {
-            return Ok(());
+    fn apply(&mut self, stored: store::Record<'_>) -> std::result::Result<(), OpenError> {
+        let record = Record::decode(stored.body).map_err(|malformed| self.bad(stored.seq, malformed.0))?;
+        let applied = match &mut self.state {
+            Some(state) => state.apply(self.base, &record, stored.inline_place),
+            None => Err(Errno::Io),
+        };
+        applied.map_err(|errno| self.bad(stored.seq, &errno.to_string()))?;
+        self.forked = None;
+        if let (Change::Forked { child }, Some(state)) = (record.change, &self.state) {
+            self.shared.keep_fork(child, state.clone());
+            self.forked = Some(child);
         }
-        let record = Record::decode(body).map_err(|malformed| self.bad(seq, malformed.0))?;
-        let (shared, base) = (self.shared, self.base);
-        let state = self.state.as_mut().ok_or(Errno::Io);
-        let applied = state.and_then(|state| {
-            state.apply(base, &record, inline)?;
-            if let Change::Forked { child } = record.change {
-                shared.keep_fork(child, state.clone());
-            }
-            Ok(())
-        });
-        applied.map_err(|errno| self.bad(seq, &errno.to_string()))
+        Ok(())
     }
 
     fn bad(&self, seq: u64, why: &str) -> OpenError {
@@ -403,25 +407,5 @@ impl<'a> Replay<'a> {
     fn finish(self) -> std::result::Result<State, OpenError> {
         let empty = OpenError::Record(0, self.id, "the log has no record".to_owned());
         self.state.ok_or(empty)
-    }
-}
-
-/// The state of a log at record `seq`, and the last record reached (less when the log ends before).
-fn replay_prefix(
-    shared: &Shared,
-    id: WorkspaceId,
-    seq: u64,
-    base: &Base,
-) -> std::result::Result<(State, u64), OpenError> {
-    let mut replay = Replay::new(shared, id, base);
-    let mut reached = 0;
-    let result = shared.logs.replay_until(id, seq, &mut |record| {
-        reached = record.seq;
-        replay.visit(record.seq, record.body, record.inline_place).map_err(|()| Errno::Io)
-    });
-    match result {
-        // The parent lost its unsynced tail in a crash, the fork point with it.
-        Ok(()) | Err(LogError::Short { .. }) => Ok((replay.finish()?, reached)),
-        Err(error) => replay.failed(error),
     }
 }

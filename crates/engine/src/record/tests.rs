@@ -18,7 +18,7 @@ fn sample() -> impl Strategy<Value = Record> {
                 to: parent,
                 new_name: name,
                 mode: RenameMode::Exchange,
-                whiteout: ino,
+                whiteout: None,
             },
             4 => Change::Write {
                 ino,

@@ -28,7 +28,8 @@ impl State {
             Change::Link { ino, parent, name } => self.link(base, *ino, *parent, name, time),
             Change::Remove { parent, name } => self.remove(base, *parent, name, time),
             Change::Rename { from, name, to, new_name, mode, whiteout } => {
-                self.rename(base, (*from, name), (*to, new_name), *mode, *whiteout, time)
+                self.rename(base, (*from, name), (*to, new_name), *mode, time)?;
+                whiteout.as_ref().map_or(Ok(()), |make| self.make(base, make, time))
             }
             Change::Write { ino, offset, len, stored, drop_privileges, .. } => {
                 let place = match stored {
@@ -139,7 +140,6 @@ impl State {
         (from, name): (Ino, &Name),
         (to, new_name): (Ino, &Name),
         mode: RenameMode,
-        whiteout: Ino,
         time: Timestamp,
     ) -> Result<()> {
         let moved = self.entry(base, from, name.as_bytes())?.ok_or(Errno::Io)?;
@@ -162,18 +162,7 @@ impl State {
         self.put_name(base, to, new_name, moved.ino, moved.kind)?;
         self.settle(base, moved, to, time)?;
         self.touch_dir(base, from, time, -is_dir(moved))?;
-        self.touch_dir(base, to, time, is_dir(moved) - replaced.map_or(0, is_dir))?;
-        if mode == RenameMode::Whiteout {
-            let (uid, gid) = base.owner();
-            let place = Some((from, name.clone()));
-            let (kind, target, xattrs) = (FileKind::CharDevice, Vec::new(), Vec::new());
-            self.make(
-                base,
-                &Make { place, ino: whiteout, kind, perm: 0, uid, gid, rdev: 0, target, xattrs },
-                time,
-            )?;
-        }
-        Ok(())
+        self.touch_dir(base, to, time, is_dir(moved) - replaced.map_or(0, is_dir))
     }
 
     /// Gives a renamed inode its new parent and change time.
