@@ -1,0 +1,69 @@
+use super::*;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+fn disk() -> (tempfile::TempDir, HostDisk) {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = HostDisk::new(dir.path());
+    (dir, disk)
+}
+
+#[test]
+fn parts_are_written_one_after_another_and_read_back() {
+    let (dir, disk) = disk();
+    let file = disk.open(&dir.path().join("f"), OpenMode::CreateNew).unwrap();
+    let parts: Vec<Vec<u8>> = (0..20u8).map(|n| vec![n; usize::from(n)]).collect();
+    let borrowed: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
+    file.write_at(&borrowed, 3).unwrap();
+    let mut back = vec![9; 300];
+    let count = file.read_at(&mut back, 0).unwrap();
+    assert_eq!(back[..count], [vec![0; 3], parts.concat()].concat());
+}
+
+#[test]
+fn files_are_private_and_directories_may_exist() {
+    let (dir, disk) = disk();
+    let path = dir.path().join("d");
+    disk.make_dir(&path).unwrap();
+    disk.make_dir(&path).unwrap();
+    disk.open(&path.join("f"), OpenMode::CreateNew).unwrap();
+    assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o700);
+    assert_eq!(path.join("f").metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(disk.list(&path).unwrap(), ["f"]);
+    assert!(disk.open(&path.join("f"), OpenMode::CreateNew).is_err());
+    assert!(disk.make_dir(&path.join("f")).is_err());
+}
+
+#[test]
+fn symbolic_links_are_not_followed() {
+    let (dir, disk) = disk();
+    std::os::unix::fs::symlink("/etc/passwd", dir.path().join("l")).unwrap();
+    assert!(disk.open(&dir.path().join("l"), OpenMode::Read).is_err());
+}
+
+#[test]
+fn allocated_space_is_real_and_zero() {
+    let (dir, disk) = disk();
+    let file = disk.open(&dir.path().join("f"), OpenMode::CreateNew).unwrap();
+    file.allocate(0, 200_000).unwrap();
+    file.sync().unwrap();
+    assert_eq!(file.len().unwrap(), 200_000);
+    assert!(file.allocated_bytes().unwrap() >= 200_000);
+    assert!(dir.path().join("f").metadata().unwrap().blocks() > 0);
+}
+
+#[test]
+fn a_map_shows_the_file_and_an_empty_file_maps_to_nothing() {
+    let (dir, disk) = disk();
+    let path = dir.path().join("f");
+    std::fs::write(&path, b"abc").unwrap();
+    assert_eq!(&*disk.map(&path).unwrap(), b"abc");
+    std::fs::write(dir.path().join("e"), b"").unwrap();
+    assert!(disk.map(&dir.path().join("e")).unwrap().is_empty());
+}
+
+#[test]
+fn space_is_told() {
+    let (_dir, disk) = disk();
+    let space = disk.space().unwrap();
+    assert!(space.block_bytes > 0 && space.total >= space.free && space.free >= space.available);
+}

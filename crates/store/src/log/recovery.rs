@@ -1,0 +1,395 @@
+//! Opening a log: find its end, refuse damage, cut a torn tail, replay.
+//!
+//! Invariant: records are visited only after it is settled that they stay. Nothing on disk changes before damage is ruled
+//! out, and what is kept without being known durable is written again, for a failed fdatasync may have left it in
+//! memory only. Read next: `walk`, how frames are read; docs/format.md, why the rules are as they are.
+
+use super::files::Files;
+use super::format::{
+    CHUNK_HEADER_BYTES, DATA_BYTES_MAX, HEADER_BYTES, HeaderFault, Place, Position, Salt, SegmentHeader,
+    chunk_bytes, chunk_data_bytes, u32_at,
+};
+use super::walk::{Behind, Step, Walk, look_behind};
+use super::writer::{Log, Resume};
+use super::{LogError, Record, Recovery, Visit};
+use crate::disk::{DiskFile, OpenMode, read_exact_at};
+use std::sync::Arc;
+use weald_model::WorkspaceId;
+
+/// Bytes copied at a time when a tail is written again.
+const COPY_BYTES: usize = 256 << 10;
+
+/// The end of the part of a log that stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct End {
+    /// First byte after it.
+    at: Position,
+    /// Last record.
+    seq: u64,
+    /// End of the data its records may name.
+    data: Position,
+    /// The segment before `at` was ended in order, and that of `at` does not exist.
+    is_ended: bool,
+    /// Where the segment before `at` ended.
+    end_before: u64,
+    /// Where the last record begins.
+    last_record: Position,
+}
+
+/// A record after which more data is named than after the one before it.
+#[derive(Clone, Copy, Debug)]
+struct Mark {
+    /// The end of the log if it is cut before this record.
+    before: End,
+    data: Position,
+}
+
+/// What the first walk over a log found.
+struct Found {
+    end: End,
+    why: &'static str,
+    durable_log: Position,
+    durable_data: Position,
+    /// Marks of records not known to be durable.
+    marks: Vec<Mark>,
+}
+
+pub(super) fn open(
+    files: &Arc<Files>,
+    id: WorkspaceId,
+    visit: &mut Visit<'_>,
+) -> Result<(Log, Recovery), LogError> {
+    let numbers = files.numbers(id)?;
+    let found = find_end(files, id)?;
+    let behind = look_behind(files, id, &numbers, found.end.at)?;
+    if behind.is_durable {
+        return Err(damaged(files, id, found.end.at, found.why));
+    }
+    if found.end.seq == 0 {
+        return Err(LogError::Unborn(id));
+    }
+    check_durable_data(files, id, found.durable_data)?;
+    let end = cut_before_lost_data(files, id, &found)?;
+    let behind = if end == found.end { behind } else { look_behind(files, id, &numbers, end.at)? };
+    let cut_bytes = cut(files, id, &numbers, &end, behind)?;
+    // Commits alone behind the durable part need no care: they say nothing that is lost with them.
+    let is_clean = end.last_record < found.durable_log && end.data <= found.durable_data;
+    if !is_clean {
+        write_again(files, id, &found, &end)?;
+    }
+    let (chain, visited) = replay(files, id, &end, visit)?;
+    debug_assert_eq!(visited, end.seq, "the second walk sees what the first saw");
+    let resume = Resume {
+        at: end.at,
+        seq: end.seq,
+        chain,
+        data: end.data,
+        is_ended: end.is_ended,
+        end_before: end.end_before,
+        is_clean,
+        durable_log: found.durable_log,
+        durable_data: found.durable_data,
+    };
+    Ok((Log::resume(files.clone(), id, resume), Recovery { records: end.seq, cut_bytes }))
+}
+
+pub(super) fn replay_until(
+    files: &Files,
+    id: WorkspaceId,
+    seq: u64,
+    visit: &mut Visit<'_>,
+) -> Result<(), LogError> {
+    let mut walk = Walk::new(files, id);
+    while walk.seq < seq {
+        match walk.step()? {
+            Step::Record { frame, at, inline_at } => {
+                let place = Place { log: id, file: at.segment, offset: inline_at };
+                let record =
+                    Record { seq: frame.seq, body: frame.body, inline: frame.inline, inline_place: place };
+                visit(record).map_err(LogError::Refused)?;
+            }
+            Step::Commit { .. } => {}
+            Step::Stop(why) => {
+                let (at, last) = (walk.at, walk.seq);
+                let behind = look_behind(files, id, &files.numbers(id)?, at)?;
+                return Err(match behind.is_durable {
+                    true => damaged(files, id, at, why),
+                    false => LogError::Short { id, last, wanted: seq },
+                });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Walks the whole log, checking every frame and the chain.
+fn find_end(files: &Files, id: WorkspaceId) -> Result<Found, LogError> {
+    let mut walk = Walk::new(files, id);
+    let mut found = Found {
+        end: End {
+            at: walk.at,
+            seq: 0,
+            data: Position::default(),
+            is_ended: false,
+            end_before: 0,
+            last_record: walk.at,
+        },
+        why: "",
+        durable_log: Position::default(),
+        durable_data: Position::default(),
+        marks: Vec::new(),
+    };
+    loop {
+        match walk.step()? {
+            Step::Record { frame, at, .. } => {
+                let data = frame.data_end;
+                if data < found.end.data {
+                    return Err(damaged(files, id, at, "a record names an earlier end of data"));
+                }
+                if data > found.end.data {
+                    found.marks.push(Mark { before: End { at, is_ended: false, ..found.end }, data });
+                }
+                found.end.data = data;
+                found.end.last_record = at;
+            }
+            Step::Commit { commit, at } => {
+                if commit.chain != walk.chain_hash() {
+                    return Err(damaged(files, id, at, "the hash over the records is not the one written"));
+                }
+                if commit.durable_log > at || commit.durable_log < found.durable_log {
+                    return Err(damaged(files, id, at, "a commit speaks of what is not there"));
+                }
+                found.durable_log = commit.durable_log;
+                found.durable_data = found.durable_data.max(commit.durable_data);
+                let durable = found.durable_log;
+                found.marks.retain(|mark| mark.before.at >= durable);
+            }
+            Step::Stop(why) => {
+                found.why = why;
+                break;
+            }
+        }
+        found.end.seq = walk.seq;
+        found.end.at = walk.at;
+        found.end.is_ended = walk.is_ended;
+        found.end.end_before = walk.end_before;
+    }
+    // A segment that was begun but whose first frame is torn is kept; its header is right.
+    found.end.at = walk.at;
+    found.end.is_ended = walk.is_ended;
+    found.end.data = found.end.data.max(found.durable_data);
+    Ok(found)
+}
+
+/// Checks that the data segments are as long as a commit says they durably were.
+fn check_durable_data(files: &Files, id: WorkspaceId, durable: Position) -> Result<(), LogError> {
+    if durable == Position::default() {
+        return Ok(());
+    }
+    for segment in 0..=durable.segment {
+        let number = segment | Place::DATA;
+        let wanted = if segment == durable.segment { u64::from(durable.offset) } else { HEADER_BYTES as u64 };
+        let path = files.path(id, number);
+        let len = match files.open_if_there(id, number)? {
+            Some(file) => file.len().map_err(LogError::io("reading", &path))?,
+            None => 0,
+        };
+        if len < wanted {
+            let why = "the file ends before data that was durable";
+            return Err(LogError::Damaged { file: path, offset: len, why });
+        }
+    }
+    Ok(())
+}
+
+/// Drops the records from the first on that names data a crash lost. Such records were never synced.
+fn cut_before_lost_data(files: &Files, id: WorkspaceId, found: &Found) -> Result<End, LogError> {
+    let Some(last) = found.marks.last() else { return Ok(found.end) };
+    let right = right_data(files, id, found.durable_data, last.data)?;
+    let lost = found.marks.iter().find(|mark| mark.data > right);
+    Ok(lost.map_or(found.end, |mark| End { data: mark.before.data.max(found.durable_data), ..mark.before }))
+}
+
+/// Checks chunks of data from `from` to `to` and returns how far they are right.
+fn right_data(files: &Files, id: WorkspaceId, from: Position, to: Position) -> Result<Position, LogError> {
+    let mut at = from;
+    let mut buf = Vec::new();
+    while at < to {
+        let number = at.segment | Place::DATA;
+        let Some(file) = files.open_if_there(id, number)? else { return Ok(at) };
+        if at.offset == 0 {
+            if data_header(files, id, at.segment)?.is_none() {
+                return Ok(at);
+            }
+            at.offset = HEADER_BYTES as u32;
+        }
+        let end = if at.segment == to.segment {
+            u64::from(to.offset)
+        } else {
+            match data_header(files, id, at.segment + 1)? {
+                Some(next) => next.end_before,
+                None => return Ok(at),
+            }
+        };
+        while u64::from(at.offset) < end {
+            match right_chunk(&*file, Salt::new(id, number), at.offset, &mut buf) {
+                Ok(Some(bytes)) => at.offset += bytes as u32,
+                Ok(None) => return Ok(at),
+                Err(error) => return Err(LogError::io("reading", &files.path(id, number))(error)),
+            }
+        }
+        if at.segment == to.segment {
+            break;
+        }
+        at = Position { segment: at.segment + 1, offset: 0 };
+    }
+    Ok(at)
+}
+
+/// The bytes of the chunk at `offset` when it is right.
+fn right_chunk(
+    file: &dyn DiskFile,
+    salt: Salt,
+    offset: u32,
+    buf: &mut Vec<u8>,
+) -> std::io::Result<Option<u64>> {
+    let offset = u64::from(offset);
+    let mut header = [0; CHUNK_HEADER_BYTES];
+    if file.read_at(&mut header, offset)? < CHUNK_HEADER_BYTES {
+        return Ok(None);
+    }
+    let Some(len) = chunk_data_bytes(&header) else { return Ok(None) };
+    debug_assert!(len <= DATA_BYTES_MAX, "checked with the header");
+    buf.resize(len, 0);
+    if file.read_at(buf, offset + CHUNK_HEADER_BYTES as u64)? < len {
+        return Ok(None);
+    }
+    let crc = crc32c::crc32c_append(salt.crc(offset, &header[4..]), buf);
+    Ok((crc == u32_at(&header, 0)).then_some(chunk_bytes(len)))
+}
+
+fn data_header(files: &Files, id: WorkspaceId, segment: u32) -> Result<Option<SegmentHeader>, LogError> {
+    let number = segment | Place::DATA;
+    let Some(file) = files.open_if_there(id, number)? else { return Ok(None) };
+    let path = files.path(id, number);
+    let mut bytes = [0; HEADER_BYTES];
+    if file.read_at(&mut bytes, 0).map_err(LogError::io("reading", &path))? < HEADER_BYTES {
+        return Ok(None);
+    }
+    match SegmentHeader::decode(&bytes, id, number) {
+        Ok(header) => Ok(Some(header)),
+        Err(HeaderFault::Damaged(_)) => Ok(None),
+        Err(HeaderFault::Version(version)) => Err(LogError::Version { file: path, version }),
+    }
+}
+
+/// Cuts everything behind the end and returns how many bytes of it had been written.
+fn cut(files: &Files, id: WorkspaceId, numbers: &[u32], end: &End, behind: Behind) -> Result<u64, LogError> {
+    let mut cut_bytes = 0;
+    let mut is_removed = false;
+    for number in numbers.iter().copied() {
+        let segment = number & !Place::DATA;
+        let (keep, is_torn) =
+            if number & Place::DATA == 0 { (end.at, behind.bytes > 0) } else { (end.data, true) };
+        if segment > keep.segment || (segment == keep.segment && keep.offset == 0) {
+            let path = files.path(id, number);
+            let file = files.open(id, number, OpenMode::Read)?;
+            cut_bytes += file.len().map_err(LogError::io("reading", &path))?;
+            files.disk.remove_file(&path).map_err(LogError::io("removing", &path))?;
+            is_removed = true;
+        } else if segment == keep.segment && is_torn {
+            cut_bytes += cut_file(files, id, number, keep.offset, behind)?;
+        }
+    }
+    if is_removed {
+        let dir = files.log_dir(id);
+        files.disk.sync_dir(&dir).map_err(LogError::io("syncing", &dir))?;
+    }
+    files.forget(id);
+    Ok(cut_bytes)
+}
+
+fn cut_file(files: &Files, id: WorkspaceId, number: u32, keep: u32, behind: Behind) -> Result<u64, LogError> {
+    let path = files.path(id, number);
+    let file = files.open(id, number, OpenMode::ReadWrite)?;
+    let len = file.len().map_err(LogError::io("reading", &path))?;
+    if len <= u64::from(keep) {
+        return Ok(0);
+    }
+    file.set_len(u64::from(keep)).map_err(LogError::io("cutting", &path))?;
+    // Durable before anything is appended: old frames behind new ones would be right in every respect.
+    file.sync().map_err(LogError::io("syncing", &path))?;
+    let written = if number & Place::DATA == 0 { behind.bytes } else { u64::MAX };
+    Ok(written.min(len - u64::from(keep)))
+}
+
+/// Writes what is kept but not known to be durable over itself, so that the next fdatasync covers it for certain.
+fn write_again(files: &Files, id: WorkspaceId, found: &Found, end: &End) -> Result<(), LogError> {
+    let ranges = [(found.durable_log, end.at, 0), (found.durable_data, end.data, Place::DATA)];
+    for (from, to, kind) in ranges {
+        for segment in from.segment..=to.segment {
+            let number = segment | kind;
+            if files.open_if_there(id, number)?.is_none() {
+                continue;
+            }
+            let file = files.open(id, number, OpenMode::ReadWrite)?;
+            let path = files.path(id, number);
+            let start = if segment == from.segment { u64::from(from.offset) } else { 0 };
+            let len = file.len().map_err(LogError::io("reading", &path))?;
+            let stop = if segment == to.segment { len.min(u64::from(to.offset)) } else { len };
+            copy_over_itself(&*file, start, stop).map_err(LogError::io("writing", &path))?;
+            if segment < to.segment {
+                // The next sync reaches the last segments only.
+                file.sync().map_err(LogError::io("syncing", &path))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn copy_over_itself(file: &dyn DiskFile, start: u64, stop: u64) -> std::io::Result<()> {
+    let mut buf = vec![0; COPY_BYTES.min(stop.saturating_sub(start) as usize)];
+    let mut at = start;
+    while at < stop {
+        let count = buf.len().min((stop - at) as usize);
+        read_exact_at(file, &mut buf[..count], at)?;
+        file.write_at(&[&buf[..count]], at)?;
+        at += count as u64;
+    }
+    Ok(())
+}
+
+/// Walks again, up to the end that was settled, and hands out the records. Returns the chain and the last record.
+fn replay(
+    files: &Files,
+    id: WorkspaceId,
+    end: &End,
+    visit: &mut Visit<'_>,
+) -> Result<(blake3::Hasher, u64), LogError> {
+    let mut walk = Walk::new(files, id);
+    while walk.at < end.at {
+        match walk.step()? {
+            Step::Record { frame, at, inline_at } => {
+                let place = Place { log: id, file: at.segment, offset: inline_at };
+                let record =
+                    Record { seq: frame.seq, body: frame.body, inline: frame.inline, inline_place: place };
+                visit(record).map_err(LogError::Refused)?;
+            }
+            Step::Commit { .. } => {}
+            Step::Stop(why) => {
+                let at = walk.at;
+                // The header of a segment without frames is read by the step that stops.
+                if at == end.at {
+                    break;
+                }
+                return Err(damaged(files, id, at, why));
+            }
+        }
+    }
+    let seq = walk.seq;
+    Ok((walk.chain, seq))
+}
+
+fn damaged(files: &Files, id: WorkspaceId, at: Position, why: &'static str) -> LogError {
+    LogError::Damaged { file: files.path(id, at.segment), offset: u64::from(at.offset), why }
+}

@@ -1,0 +1,245 @@
+//! Walking the frames of a log in order, over its segments.
+//!
+//! Invariant: a step gives a frame only if it is whole, right and next in number; else it says where and why not.
+//! Memory is bounded by one window, whatever lengths the bytes claim. Read next: `recovery`.
+
+use super::LogError;
+use super::files::Files;
+use super::format::{
+    Commit, FRAME_BYTES_MAX, FRAME_HEADER_BYTES, Frame, FrameKind, HEADER_BYTES, HeaderFault, Place,
+    Position, Salt, SegmentHeader,
+};
+use crate::disk::{DiskFile, read_exact_at};
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use weald_model::WorkspaceId;
+
+/// Bytes read at a time; any frame fits.
+const WINDOW_BYTES: usize = FRAME_BYTES_MAX.next_multiple_of(64 << 10);
+
+/// A file read through a window that only moves on.
+pub(super) struct Window {
+    file: Arc<dyn DiskFile>,
+    path: PathBuf,
+    pub(super) file_len: u64,
+    bytes: Vec<u8>,
+    at: u64,
+}
+
+impl Window {
+    pub(super) fn new(file: Arc<dyn DiskFile>, path: PathBuf) -> Result<Self, LogError> {
+        let file_len = file.len().map_err(LogError::io("reading", &path))?;
+        Ok(Self { file, path, file_len, bytes: Vec::new(), at: 0 })
+    }
+
+    /// The `len` bytes at `offset`, or `None` when the file ends before. `len` is at most [`WINDOW_BYTES`].
+    pub(super) fn get(&mut self, offset: u64, len: usize) -> Result<Option<&[u8]>, LogError> {
+        if offset + len as u64 > self.file_len {
+            return Ok(None);
+        }
+        if offset < self.at || offset + len as u64 > self.at + self.bytes.len() as u64 {
+            let count = (self.file_len - offset).min(WINDOW_BYTES as u64);
+            self.bytes.resize(count as usize, 0);
+            self.at = offset;
+            match read_exact_at(&*self.file, &mut self.bytes, offset) {
+                Ok(()) => {}
+                Err(error) => {
+                    self.bytes.clear();
+                    return match error.kind() {
+                        // Somebody cut the file since its length was taken.
+                        io::ErrorKind::UnexpectedEof => Ok(None),
+                        _ => Err(LogError::io("reading", &self.path)(error)),
+                    };
+                }
+            }
+        }
+        let start = (offset - self.at) as usize;
+        Ok(Some(&self.bytes[start..start + len]))
+    }
+}
+
+/// One step of a walk.
+pub(super) enum Step<'w> {
+    /// A record, where it begins, and the offset of its inline data.
+    Record { frame: Frame<'w>, at: Position, inline_at: u64 },
+    /// A commit and where it begins.
+    Commit { commit: Commit, at: Position },
+    /// No right frame is at [`Walk::at`].
+    Stop(&'static str),
+}
+
+/// A walk over the frames of a log.
+pub(super) struct Walk<'f> {
+    files: &'f Files,
+    id: WorkspaceId,
+    /// Where the next frame is; offset 0 when the header of the segment is to be read first.
+    pub(super) at: Position,
+    /// The last record.
+    pub(super) seq: u64,
+    /// The chain of the segment so far.
+    pub(super) chain: blake3::Hasher,
+    /// True when the segment before `at` was ended in order.
+    pub(super) is_ended: bool,
+    /// Where the segment before `at` ended.
+    pub(super) end_before: u64,
+    window: Option<Window>,
+}
+
+impl<'f> Walk<'f> {
+    pub(super) fn new(files: &'f Files, id: WorkspaceId) -> Self {
+        Self {
+            files,
+            id,
+            at: Position::default(),
+            seq: 0,
+            chain: blake3::Hasher::new(),
+            is_ended: false,
+            end_before: 0,
+            window: None,
+        }
+    }
+
+    /// Takes the next frame.
+    pub(super) fn step(&mut self) -> Result<Step<'_>, LogError> {
+        if self.at.offset == 0
+            && let Err(why) = self.enter()?
+        {
+            return Ok(Step::Stop(why));
+        }
+        let (at, salt) = (self.at, Salt::new(self.id, self.at.segment));
+        let offset = u64::from(at.offset);
+        let Some(window) = &mut self.window else { return Ok(Step::Stop("the segment is not open")) };
+        let Some(header) = window.get(offset, FRAME_HEADER_BYTES)? else {
+            return Ok(Step::Stop("the file ends"));
+        };
+        let padded = match Frame::padded_bytes(header.first_chunk().expect("asked for as many bytes")) {
+            Ok(padded) => padded,
+            Err(why) => return Ok(Step::Stop(why)),
+        };
+        let Some(bytes) = window.get(offset, padded)? else {
+            return Ok(Step::Stop("the file ends within a frame"));
+        };
+        let frame = match Frame::decode(bytes, salt, offset) {
+            Ok(frame) => frame,
+            Err(why) => return Ok(Step::Stop(why)),
+        };
+        let next = at.offset + padded as u32;
+        if frame.kind == FrameKind::Record {
+            if frame.seq != self.seq + 1 {
+                return Ok(Step::Stop("a record has the wrong number"));
+            }
+            self.seq = frame.seq;
+            self.chain.update(bytes);
+            self.at.offset = next;
+            let inline_at = offset + (FRAME_HEADER_BYTES + frame.body.len()) as u64;
+            return Ok(Step::Record { frame, at, inline_at });
+        }
+        let Some(commit) = Commit::decode(frame.body).filter(|_| frame.seq == self.seq) else {
+            return Ok(Step::Stop("a commit does not fit the records before it"));
+        };
+        if frame.kind == FrameKind::Last {
+            self.end_before = u64::from(next);
+            self.is_ended = true;
+            self.at = Position { segment: at.segment + 1, offset: 0 };
+        } else {
+            self.at.offset = next;
+        }
+        Ok(Step::Commit { commit, at })
+    }
+
+    /// The chain over all records so far.
+    pub(super) fn chain_hash(&self) -> [u8; 32] {
+        *self.chain.finalize().as_bytes()
+    }
+
+    /// Opens the segment at `at` and reads its header. The inner error says why it is not the next segment.
+    fn enter(&mut self) -> Result<Result<(), &'static str>, LogError> {
+        let (id, number) = (self.id, self.at.segment);
+        let Some(file) = self.files.open_if_there(id, number)? else {
+            return Ok(Err("the segment is missing"));
+        };
+        let path = self.files.path(id, number);
+        let mut window = Window::new(file, path.clone())?;
+        let Some(bytes) = window.get(0, HEADER_BYTES)? else {
+            return Ok(Err("the segment has no whole header"));
+        };
+        let header = bytes.first_chunk().expect("asked for as many bytes");
+        let header = match SegmentHeader::decode(header, id, number) {
+            Ok(header) => header,
+            Err(HeaderFault::Version(version)) => return Err(LogError::Version { file: path, version }),
+            Err(HeaderFault::Damaged(why)) => return Ok(Err(why)),
+        };
+        let chain_before = if number == 0 { [0; 32] } else { self.chain_hash() };
+        if (header.seq_before, header.end_before, header.chain_before)
+            != (self.seq, self.end_before, chain_before)
+        {
+            return Ok(Err("the segment does not go on where the one before ended"));
+        }
+        self.chain = header.begin_chain();
+        self.window = Some(window);
+        self.is_ended = false;
+        self.at.offset = HEADER_BYTES as u32;
+        Ok(Ok(()))
+    }
+}
+
+/// What lies behind a place where a walk stopped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Behind {
+    /// A commit there says that more than what the walk gave was durable once.
+    pub(super) is_durable: bool,
+    /// Bytes up to the last that is not zero, over all segments.
+    pub(super) bytes: u64,
+}
+
+/// Looks at everything behind `stop`, in the files `numbers`.
+pub(super) fn look_behind(
+    files: &Files,
+    id: WorkspaceId,
+    numbers: &[u32],
+    stop: Position,
+) -> Result<Behind, LogError> {
+    let mut behind = Behind::default();
+    for number in numbers.iter().copied().filter(|n| n & Place::DATA == 0 && *n >= stop.segment) {
+        let Some(file) = files.open_if_there(id, number)? else { continue };
+        let start = if number == stop.segment { u64::from(stop.offset) } else { 0 };
+        let mut window = Window::new(file, files.path(id, number))?;
+        look_through(&mut window, (id, number), start, stop, &mut behind)?;
+    }
+    Ok(behind)
+}
+
+fn look_through(
+    window: &mut Window,
+    (id, number): (WorkspaceId, u32),
+    start: u64,
+    stop: Position,
+    behind: &mut Behind,
+) -> Result<(), LogError> {
+    const COMMIT_FRAME_BYTES: usize = super::format::frame_bytes(super::format::COMMIT_BYTES, 0);
+    let salt = Salt::new(id, number);
+    let mut used = 0;
+    let mut at = start;
+    while at < window.file_len {
+        let len = COMMIT_FRAME_BYTES.min((window.file_len - at) as usize);
+        let Some(bytes) = window.get(at, len)? else { break };
+        let step = bytes.len().min(8);
+        if bytes[..step].iter().any(|byte| *byte != 0) {
+            used = at + step as u64 - start;
+            behind.is_durable |= claims_more(bytes, salt, at, stop);
+        }
+        at += step as u64;
+    }
+    behind.bytes += used;
+    Ok(())
+}
+
+fn claims_more(bytes: &[u8], salt: Salt, at: u64, stop: Position) -> bool {
+    match Frame::decode(bytes, salt, at) {
+        Ok(frame) if frame.kind != FrameKind::Record => {
+            Commit::decode(frame.body).is_some_and(|commit| commit.durable_log > stop)
+        }
+        _ => false,
+    }
+}

@@ -1,0 +1,124 @@
+use super::*;
+use weald_model::Timestamp;
+
+fn registry() -> (tempfile::TempDir, Registry) {
+    let dir = tempfile::tempdir().unwrap();
+    let registry = Registry::open(&dir.path().join("registry.db")).unwrap();
+    (dir, registry)
+}
+
+fn row(id: u64, name: &str) -> WorkspaceRow {
+    WorkspaceRow {
+        id: WorkspaceId(id),
+        name: name.into(),
+        state: State::Active,
+        origin: Some(Origin { parent: WorkspaceId(u64::MAX), seq: 17 }),
+        source: "/src".into(),
+        repo_path: Some(PathBuf::from(OsStr::from_bytes(b"/r\xff"))),
+        repo_id: None,
+        tree: "aa".into(),
+        commit: Some("bb".into()),
+        branch: None,
+        base_time: Timestamp { secs: -5, nanos: 999 },
+        created_at: 100,
+        trashed_at: None,
+        mount_path: "/home/u/weald/a".into(),
+        uid: u32::MAX,
+        gid: 2,
+        allow_other: true,
+        index_hash: None,
+        files: 1,
+        size_bytes: u64::MAX,
+        private_bytes: 3,
+    }
+}
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+
+#[test]
+fn a_row_read_is_the_row_written_also_after_reopening() {
+    let (dir, registry) = registry();
+    registry.insert_workspace(&row(u64::MAX - 1, "a")).unwrap();
+    drop(registry);
+    let registry = Registry::open(&dir.path().join("registry.db")).unwrap();
+    assert_eq!(registry.workspace(WorkspaceId(u64::MAX - 1)).unwrap().unwrap(), row(u64::MAX - 1, "a"));
+    assert_eq!(registry.workspace_named("a").unwrap().unwrap().id.0, u64::MAX - 1);
+    assert_eq!(registry.workspaces().unwrap().len(), 1);
+}
+
+#[test]
+fn names_are_unique_among_active_workspaces_only() {
+    let (_dir, registry) = registry();
+    registry.insert_workspace(&row(1, "a")).unwrap();
+    assert!(matches!(registry.insert_workspace(&row(2, "a")), Err(RegistryError::Exists)));
+    assert!(matches!(registry.insert_workspace(&row(1, "b")), Err(RegistryError::Exists)));
+    let mut trashed = row(1, "a");
+    trashed.state = State::Trashed;
+    trashed.trashed_at = Some(5);
+    registry.update_workspace(&trashed).unwrap();
+    registry.insert_workspace(&row(2, "a")).unwrap();
+    assert_eq!(registry.workspace_named("a").unwrap().unwrap().id, WorkspaceId(2));
+    assert!(matches!(registry.update_workspace(&row(1, "a")), Err(RegistryError::Exists)));
+}
+
+#[test]
+fn changing_or_deleting_what_is_absent_is_an_error() {
+    let (_dir, registry) = registry();
+    assert!(matches!(registry.update_workspace(&row(1, "a")), Err(RegistryError::Missing)));
+    assert!(matches!(registry.delete_workspace(WorkspaceId(1)), Err(RegistryError::Missing)));
+}
+
+#[test]
+fn a_failed_transaction_changes_nothing() {
+    let (_dir, registry) = registry();
+    let done: Result<(), RegistryError> = registry.transaction(|tables| {
+        tables.insert_workspace(&row(1, "a"))?;
+        tables.insert_workspace(&row(2, "a"))
+    });
+    assert!(matches!(done, Err(RegistryError::Exists)));
+    assert!(registry.workspaces().unwrap().is_empty());
+    registry
+        .transaction(|tables| {
+            tables.insert_workspace(&row(1, "a"))?;
+            tables.insert_workspace(&row(2, "b"))
+        })
+        .map_err(|error: RegistryError| error)
+        .unwrap();
+    assert_eq!(registry.workspaces().unwrap().len(), 2);
+}
+
+#[test]
+fn repos_and_artifacts_are_kept() {
+    let (_dir, registry) = registry();
+    let mut repo =
+        RepoRow { id: "r".into(), url: "u".into(), path: "/p".into(), depth: Some(1), fetched_at: 9 };
+    registry.put_repo(&repo).unwrap();
+    repo.depth = None;
+    registry.put_repo(&repo).unwrap();
+    assert_eq!(registry.repos().unwrap(), [repo]);
+    registry.delete_repo("r").unwrap();
+    assert!(registry.repos().unwrap().is_empty());
+    let artifact = Artifact { tree: "t".into(), kind: "index".into(), hash: "h".into() };
+    registry.put_artifact(&artifact).unwrap();
+    assert_eq!(registry.artifact("t", "index").unwrap().as_deref(), Some("h"));
+    assert_eq!(registry.artifacts().unwrap(), [artifact]);
+    registry.delete_artifact("t", "index").unwrap();
+    assert_eq!(registry.artifact("t", "index").unwrap(), None);
+}
+
+#[test]
+fn a_file_that_is_no_database_is_told_as_damage() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("registry.db");
+    std::fs::write(&path, vec![7; 5000]).unwrap();
+    assert!(matches!(Registry::open(&path), Err(RegistryError::Damaged(_))));
+}
+
+#[test]
+fn a_newer_registry_is_refused() {
+    let (dir, registry) = registry();
+    registry.connection.lock().unwrap().pragma_update(None, "user_version", 2).unwrap();
+    drop(registry);
+    assert!(matches!(Registry::open(&dir.path().join("registry.db")), Err(RegistryError::Version(2))));
+}
