@@ -20,8 +20,11 @@ pub struct Shared {
     blobs: Mutex<BlobCache>,
     /// States at fork points met while a parent's log was replayed, waiting for their forks to be opened, so that
     /// fifty forks replay their parent once and share its overlay in memory.
-    forks: Mutex<HashMap<WorkspaceId, State>>,
+    forks: Mutex<HashMap<WorkspaceId, ForkPoint>>,
 }
+
+/// What a fork starts from: a state, and the logs it comes from, the nearest last.
+pub(crate) type ForkPoint = (State, Vec<WorkspaceId>);
 
 /// Decompressed base content in two generations: what was used since the last turn, and what was before.
 /// Bounded by twice half of `bytes_max`.
@@ -72,11 +75,11 @@ impl Shared {
         self.forks.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
     }
 
-    pub(crate) fn keep_fork(&self, id: WorkspaceId, state: State) {
-        self.forks.lock().unwrap_or_else(PoisonError::into_inner).insert(id, state);
+    pub(crate) fn keep_fork(&self, id: WorkspaceId, point: ForkPoint) {
+        self.forks.lock().unwrap_or_else(PoisonError::into_inner).insert(id, point);
     }
 
-    pub(crate) fn take_fork(&self, id: WorkspaceId) -> Option<State> {
+    pub(crate) fn take_fork(&self, id: WorkspaceId) -> Option<ForkPoint> {
         self.forks.lock().unwrap_or_else(PoisonError::into_inner).remove(&id)
     }
 

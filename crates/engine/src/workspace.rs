@@ -53,13 +53,23 @@ pub struct Workspace {
     pub(crate) log: Log,
     id: WorkspaceId,
     state: RwLock<State>,
-    /// Set when a logged change could not be applied: memory and log differ, so nothing more is accepted.
+    /// Set when a logged change could not be applied, so memory and log differ, or when a parent's log could not be
+    /// made durable, so its part on disk is unknown: nothing more is accepted until it is opened again.
     broken: AtomicBool,
     /// Set from the first change after a sync.
     dirty: AtomicBool,
     /// Logs this one starts from, until they are known to be durable: a durable fork needs durable parents.
-    unsynced_parents: Mutex<Vec<WorkspaceId>>,
+    unsynced_parents: Mutex<Vec<Parent>>,
     me: Weak<Workspace>,
+}
+
+/// A log another one starts from.
+#[derive(Clone)]
+enum Parent {
+    /// Still loaded: its own group commit makes it durable.
+    Loaded(Arc<Workspace>),
+    /// Only on disk.
+    Stored(WorkspaceId),
 }
 
 impl std::fmt::Debug for Workspace {
@@ -93,7 +103,7 @@ impl Workspace {
         let mut replay = Replay::new(&shared, id, &base);
         let (log, _) =
             shared.logs.open(id, &mut |record| replay.visit(record)).or_else(|error| replay.failed(error))?;
-        let parents = std::mem::take(&mut replay.parents);
+        let parents = std::mem::take(&mut replay.parents).into_iter().map(Parent::Stored).collect();
         let state = replay.finish()?;
         Ok(Self::assemble(shared, id, base, log, state, parents))
     }
@@ -109,8 +119,8 @@ impl Workspace {
         origin.flatten().ok_or_else(unreadable)
     }
 
-    /// Forks: the new workspace has everything this one has. O(1). Durable after its [`Workspace::sync`].
-    /// Dirty pages of the kernel must have been written first.
+    /// Forks: the new workspace has everything this one has. O(1). Durable after its [`Workspace::sync`], which
+    /// syncs this one too; the flusher does so within its interval. Dirty pages of the kernel must have been written first.
     pub fn fork(&self, id: WorkspaceId, note: &[u8]) -> std::result::Result<Arc<Self>, OpenError> {
         let (uid, gid) = self.base.owner();
         let (state, seq) = {
@@ -123,8 +133,7 @@ impl Workspace {
         let parent = Some((self.id, seq));
         let change = Change::Origin { tree: self.base.tree_id(), uid, gid, parent, note: note.to_vec() };
         let log = new_log(&self.shared, id, uid, change)?;
-        let mut parents = self.unsynced_parents.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        parents.push(self.id);
+        let parents = self.me.upgrade().map(Parent::Loaded).into_iter().collect();
         Ok(Self::assemble(self.shared.clone(), id, self.base.clone(), log, state, parents))
     }
 
@@ -134,7 +143,7 @@ impl Workspace {
         base: Base,
         log: Log,
         state: State,
-        parents: Vec<WorkspaceId>,
+        parents: Vec<Parent>,
     ) -> Arc<Self> {
         let fresh = Arc::new_cyclic(|me| Self {
             shared,
@@ -168,11 +177,18 @@ impl Workspace {
     }
 
     /// Makes every change so far durable: fsync(2) of any file or directory. Concurrent callers share one commit.
+    /// After a failure nothing more is accepted: the host may have dropped what it could not write.
     pub fn sync(&self) -> Result<()> {
         self.dirty.store(false, Ordering::SeqCst);
+        if self.broken.load(Ordering::Relaxed) {
+            return Err(Errno::Io);
+        }
         let mut parents = self.unsynced_parents.lock().unwrap_or_else(PoisonError::into_inner);
         while let Some(parent) = parents.last() {
-            self.shared.logs.make_durable(*parent).map_err(|error| error.errno())?;
+            match parent {
+                Parent::Loaded(workspace) => workspace.sync()?,
+                Parent::Stored(id) => self.shared.logs.make_durable(*id).map_err(|error| error.errno())?,
+            }
             parents.pop();
         }
         drop(parents);
@@ -359,8 +375,8 @@ impl<'a> Replay<'a> {
             self.state = Some(State::new(self.base));
             return Ok(());
         };
-        if let Some(state) = self.shared.take_fork(self.id) {
-            self.parents = vec![parent];
+        if let Some((state, parents)) = self.shared.take_fork(self.id) {
+            self.parents = parents;
             self.state = Some(state);
             return Ok(());
         }
@@ -389,7 +405,8 @@ impl<'a> Replay<'a> {
         applied.map_err(|errno| self.bad(stored.seq, &errno.to_string()))?;
         self.forked = None;
         if let (Change::Forked { child }, Some(state)) = (record.change, &self.state) {
-            self.shared.keep_fork(child, state.clone());
+            let parents = self.parents.iter().copied().chain([self.id]).collect();
+            self.shared.keep_fork(child, (state.clone(), parents));
             self.forked = Some(child);
         }
         Ok(())
