@@ -345,48 +345,71 @@ fn may_block(operation: &Operation<'_>) -> bool {
     }
 }
 
-/// Looking again for a short while before sleeping, as long as that has been paying off.
+/// Looking again for a short while before sleeping, as long as that pays off.
+///
+/// It starts after a run of sleeps so short that looking would have saved them, and stops when looks keep failing;
+/// each stop doubles the run that the next start takes. So it is on while one program does one file operation after
+/// the other and another CPU is free for it, and off when idle, when operations are sparse, and when the program needs
+/// this very CPU.
 struct Spin {
     limit: Duration,
-    credit: u32,
+    on: bool,
+    /// Short sleeps in a row while off; failed looks in a row while on.
+    run: u32,
+    /// Short sleeps that turn it on.
+    patience: u32,
 }
 
 impl Spin {
-    /// How many successes in a row are remembered; each failed look costs half of it.
-    const CREDIT_MAX: u32 = 8;
+    /// Failed looks in a row that turn it off.
+    const FAILURES_MAX: u32 = 3;
+    const PATIENCE_MIN: u32 = 4;
+    /// With looks that never succeed, 3 of them per 1,024 requests cost nothing that could be measured.
+    const PATIENCE_MAX: u32 = 1024;
+    /// What a sleep takes at least, besides the wait itself.
+    const WAKE_UP: Duration = Duration::from_micros(30);
 
     fn new(limit: Duration) -> Self {
-        Self { limit, credit: 0 }
+        Self { limit, on: false, run: 0, patience: Self::PATIENCE_MIN }
     }
 
     fn look(&mut self, mut receive: impl FnMut() -> Received) -> Received {
-        if self.credit == 0 {
+        if !self.on {
             return Received::Empty;
         }
         let start = Instant::now();
         loop {
             let received = receive();
             if received != Received::Empty {
-                self.credit = (self.credit + 1).min(Self::CREDIT_MAX);
+                self.run = 0;
+                self.patience = Self::PATIENCE_MIN;
                 return received;
             }
             if start.elapsed() >= self.limit {
-                self.credit = self.credit.saturating_sub(Self::CREDIT_MAX / 2);
-                return Received::Empty;
+                break;
             }
             std::hint::spin_loop();
         }
+        self.run += 1;
+        if self.run >= Self::FAILURES_MAX {
+            self.on = false;
+            self.run = 0;
+            self.patience = (self.patience * 2).min(Self::PATIENCE_MAX);
+        }
+        Received::Empty
     }
 
     fn begin_sleep(&self) -> Option<Instant> {
-        (!self.limit.is_zero()).then(Instant::now)
+        (!self.on && !self.limit.is_zero()).then(Instant::now)
     }
 
-    /// A sleep shorter than the limit (and a wake-up) is one that looking would have saved.
     fn end_sleep(&mut self, asleep: Option<Instant>) {
-        const WAKE_UP: Duration = Duration::from_micros(30);
-        if asleep.is_some_and(|start| start.elapsed() < self.limit + WAKE_UP) {
-            self.credit = (self.credit + 1).min(Self::CREDIT_MAX);
+        let Some(start) = asleep else { return };
+        let short = start.elapsed() < self.limit + Self::WAKE_UP;
+        self.run = if short { self.run + 1 } else { 0 };
+        if self.run >= self.patience {
+            self.on = true;
+            self.run = 0;
         }
     }
 }

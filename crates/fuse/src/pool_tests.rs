@@ -2,37 +2,54 @@
 
 use super::*;
 
-#[test]
-fn looking_is_tried_only_after_it_would_have_paid() {
-    let mut spin = Spin::new(Duration::from_millis(2));
-    let mut looks = 0;
-    spin.look(|| {
-        looks += 1;
-        Received::Empty
-    });
-    assert_eq!(looks, 0, "an idle pool does not look");
-    for _ in 0..Spin::CREDIT_MAX {
+fn sleep_briefly(spin: &mut Spin, times: u32) {
+    for _ in 0..times {
         let asleep = spin.begin_sleep();
         spin.end_sleep(asleep);
     }
-    assert_eq!(spin.look(|| Received::Request(1)), Received::Request(1));
-    let failures = (0..10).filter(|_| {
-        let mut looked = false;
-        spin.look(|| {
-            looked = true;
-            Received::Empty
-        });
-        looked
+}
+
+fn looks(spin: &mut Spin, found: Received) -> bool {
+    let mut looked = false;
+    spin.look(|| {
+        looked = true;
+        found
     });
-    assert_eq!(failures.count(), 2, "two failed looks in a row end it");
+    looked
+}
+
+/// A limit that no delay of the machine exceeds, so that sleeps count as short; failed looks take it in full.
+const LIMIT: Duration = Duration::from_millis(20);
+
+#[test]
+fn looking_is_tried_only_after_it_would_have_paid() {
+    let mut spin = Spin::new(LIMIT);
+    assert!(!looks(&mut spin, Received::Empty), "an idle pool does not look");
+    sleep_briefly(&mut spin, Spin::PATIENCE_MIN);
+    for _ in 0..10 {
+        assert!(looks(&mut spin, Received::Request(1)));
+    }
+}
+
+#[test]
+fn looking_that_fails_ends_and_comes_back_later() {
+    let mut spin = Spin::new(LIMIT);
+    sleep_briefly(&mut spin, Spin::PATIENCE_MIN);
+    let failures = (0..10).filter(|_| looks(&mut spin, Received::Empty)).count();
+    assert_eq!(failures as u32, Spin::FAILURES_MAX);
+    sleep_briefly(&mut spin, Spin::PATIENCE_MIN);
+    assert!(!looks(&mut spin, Received::Request(1)), "twice as many are needed now");
+    sleep_briefly(&mut spin, Spin::PATIENCE_MIN);
+    assert!(looks(&mut spin, Received::Request(1)));
+    assert_eq!(spin.patience, Spin::PATIENCE_MIN, "a success forgives");
 }
 
 #[test]
 fn no_spin_means_no_clock() {
     let mut spin = Spin::new(Duration::ZERO);
     assert!(spin.begin_sleep().is_none());
-    spin.end_sleep(None);
-    assert_eq!(spin.credit, 0);
+    sleep_briefly(&mut spin, 100);
+    assert!(!looks(&mut spin, Received::Request(1)));
 }
 
 #[test]
