@@ -1,0 +1,23 @@
+//! What tests of several crates share: a reference file system, random operations, a disk that crashes, a source
+//! in memory, a clock that tests move, a builder of real git repositories, and exact comparison of trees.
+//!
+//! Invariant: nothing here is part of the product; it may depend on everything, and only tests depend on it.
+//! Read next: [`reference`] (the meaning of every operation), [`operation`] (how both sides are driven),
+//! [`crash_disk`] (what a crash may do).
+
+pub mod clock;
+pub mod compare;
+pub mod crash_disk;
+pub mod file_system;
+pub mod host;
+pub mod operation;
+pub mod reference;
+pub mod repo;
+pub mod source;
+pub mod strategy;
+pub mod tree_compare;
+
+/// Number of random cases a property test runs: `WEALD_CASES` if set, else `default`.
+pub fn cases(default: u32) -> u32 {
+    std::env::var("WEALD_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
