@@ -187,7 +187,11 @@ impl Workspace {
         while let Some(parent) = parents.last() {
             match parent {
                 Parent::Loaded(workspace) => workspace.sync()?,
-                Parent::Stored(id) => self.shared.logs.make_durable(*id).map_err(|error| error.errno())?,
+                // A second try would succeed for nothing: the failed one is not told again.
+                Parent::Stored(id) => self.shared.logs.make_durable(*id).map_err(|error| {
+                    self.broken.store(true, Ordering::Relaxed);
+                    error.errno()
+                })?,
             }
             parents.pop();
         }
