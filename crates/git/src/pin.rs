@@ -37,31 +37,28 @@ pub fn pin_name(workspace: WorkspaceId) -> String {
 ///
 /// Errors: `NotAllowed` when the source cannot be written, `HostIo` for anything else.
 pub fn pin(source: &Repository, workspace: WorkspaceId, commit: &Oid) -> Result<(), Fault> {
-    put(source, &source.common_dir().join(pin_name(workspace)), format!("{commit}\n").as_bytes())
+    put(
+        source,
+        &source.common_dir().join(pin_name(workspace)),
+        format!("{commit}\n").as_bytes(),
+        Wait::Durable,
+    )
 }
 
 /// Keeps `tips` alive with a pin that is there, in place of those kept before. Errors as of [`pin`].
 pub fn keep(source: &Repository, workspace: WorkspaceId, commit: &Oid, tips: &[Oid]) -> Result<(), Fault> {
-    put(source, &log_path(source, workspace), reflog(commit, tips).as_bytes())
-}
-
-/// Keeps alive for a fork what is kept for the workspace it was forked from. Errors as of [`pin`].
-pub fn keep_as(source: &Repository, parent: WorkspaceId, fork: WorkspaceId) -> Result<(), Fault> {
-    match read_small(&log_path(source, parent)) {
-        Some(log) => put(source, &log_path(source, fork), &log),
-        None => Ok(()),
-    }
+    put(source, &log_path(source, workspace), reflog(commit, tips).as_bytes(), Wait::Later)
 }
 
 fn log_path(source: &Repository, workspace: WorkspaceId) -> PathBuf {
     source.common_dir().join("logs").join(pin_name(workspace))
 }
 
-fn put(source: &Repository, path: &Path, content: &[u8]) -> Result<(), Fault> {
+fn put(source: &Repository, path: &Path, content: &[u8], wait: Wait) -> Result<(), Fault> {
     if read_small(path).is_some_and(|there| there == content) {
         return Ok(());
     }
-    write_locked(source.common_dir(), path, content).map_err(|error| refused(source.path(), &error))
+    write_locked(source.common_dir(), path, content, wait).map_err(|error| refused(source.path(), &error))
 }
 
 /// Entries as git writes them, from each kept object to the next, ending at the base.
@@ -108,7 +105,16 @@ pub fn pinned(source: &Repository, workspace: WorkspaceId) -> Option<Oid> {
     reference.target().try_id().map(crate::hash::from_gix)
 }
 
-fn write_locked(common: &Path, path: &Path, content: &[u8]) -> std::io::Result<()> {
+/// Whether a write waits for the disk.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wait {
+    /// Yes: a ref that a power cut leaves empty breaks the source for git.
+    Durable,
+    /// No: an empty reflog does no harm, and only for seconds.
+    Later,
+}
+
+fn write_locked(common: &Path, path: &Path, content: &[u8], wait: Wait) -> std::io::Result<()> {
     if let Some(dir) = path.parent() {
         make_dirs(common, dir)?;
     }
@@ -116,7 +122,7 @@ fn write_locked(common: &Path, path: &Path, content: &[u8]) -> std::io::Result<(
     let mut file = take_lock(&lock)?;
     let written = file
         .write_all(content)
-        .and_then(|()| file.sync_data())
+        .and_then(|()| if wait == Wait::Durable { file.sync_data() } else { Ok(()) })
         .and_then(|()| give_to_owner(common, &lock))
         .and_then(|()| std::fs::rename(&lock, path));
     if written.is_err() {
