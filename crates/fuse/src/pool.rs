@@ -21,6 +21,7 @@ use rustix::event::{EventfdFlags, epoll, eventfd};
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread;
@@ -224,17 +225,27 @@ impl Shared {
         if self.forget_member(member.id).is_none() {
             return;
         }
-        member.connection.handler().ended();
         let on_end = member.on_end.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(on_end) = on_end {
-            on_end(member.id);
-        }
+        // A panic there is reported by the panic hook and must not cost the pool a thread.
+        let _ = catch_unwind(AssertUnwindSafe(|| {
+            member.connection.handler().ended();
+            if let Some(on_end) = on_end {
+                on_end(member.id);
+            }
+        }));
+    }
+
+    /// Counts a thread as free. False when enough others are: it was started while they were blocked, and may end.
+    fn join_idle(&self) -> bool {
+        let enough = self.limits.threads.max(1);
+        let one_more = |idle| (idle < enough).then_some(idle + 1);
+        self.idle.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more).is_ok()
     }
 
     /// Before a request that may block: another thread must be there for the other requests.
     fn keep_one_free(self: &Arc<Self>) {
         let threads = self.threads.load(Ordering::Relaxed);
-        if self.idle.load(Ordering::Relaxed) == 0 && threads < self.limits.threads_max {
+        if self.idle.load(Ordering::Acquire) == 0 && threads < self.limits.threads_max {
             // Without memory for a thread the requests wait for the threads there are.
             let _ = self.start_thread();
         }
@@ -260,16 +271,13 @@ impl Worker {
     fn run(&mut self, shared: &Arc<Shared>) {
         let mut events = Vec::with_capacity(1);
         while !shared.stopping.load(Ordering::Acquire) {
-            let idle = shared.idle.fetch_add(1, Ordering::Relaxed);
-            if idle >= shared.limits.threads.max(1) {
-                // Enough others wait: this one was started while they were blocked.
-                shared.idle.fetch_sub(1, Ordering::Relaxed);
+            if !shared.join_idle() {
                 return;
             }
             events.clear();
             let asleep = self.spin.begin_sleep();
             let waited = epoll::wait(&shared.epoll, rustix::buffer::spare_capacity(&mut events), None);
-            shared.idle.fetch_sub(1, Ordering::Relaxed);
+            shared.idle.fetch_sub(1, Ordering::AcqRel);
             self.spin.end_sleep(asleep);
             if waited.is_err() {
                 continue;

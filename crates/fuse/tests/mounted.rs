@@ -11,10 +11,12 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::process::Command;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use weald_fuse::abi::Opcode;
-use weald_fuse::connection::{Caching, Connection};
+use weald_fuse::connection::{Caching, Connection, Handler};
 use weald_fuse::mount::{Unmount, Unmounted, stale, table};
+use weald_fuse::reply::Reply;
+use weald_fuse::request::{Operation, Request};
 use weald_fuse::{Device, Limits, Pool};
 use weald_model::Code;
 
@@ -189,6 +191,48 @@ fn a_removed_connection_answers_no_more() {
     // A thread that was looking for the next request just then may still take one.
     let refused = (0..1000).find_map(|_| fs::write(scene.at("g"), b"x").err()).unwrap();
     assert!(matches!(refused.raw_os_error(), Some(103 | 107)), "{refused}");
+}
+
+/// Answers READ with a file of another mount: a workspace whose source lies in a workspace.
+struct Nested {
+    outer: Arc<Tiny>,
+    inner: std::path::PathBuf,
+}
+
+impl Handler for Nested {
+    fn answer(&self, request: &Request<'_>, reply: &mut Reply) -> weald_model::Result<()> {
+        if let Operation::Read { .. } = request.operation {
+            reply.data().extend_from_slice(&fs::read(&self.inner).map_err(|_| weald_model::Errno::Io)?);
+            return Ok(());
+        }
+        self.outer.answer(request, reply)
+    }
+
+    fn ended(&self) {}
+}
+
+#[test]
+fn a_read_that_needs_another_mount_of_the_pool_is_answered() {
+    let pool = Pool::new(Limits { threads: 1, threads_max: 8, ..Limits::default() }).unwrap();
+    let mut scenes = vec![Scene::new(&pool, "depth-0", Tiny::new(Creation::Create))];
+    fs::write(scenes[0].at("f"), b"content").unwrap();
+    for depth in 1..5 {
+        let inner = scenes[depth - 1].at("f");
+        let nested = Nested { outer: Tiny::new(Creation::Create), inner };
+        scenes.push(Scene::new(&pool, &format!("depth-{depth}"), Arc::new(nested)));
+        fs::write(scenes[depth].at("f"), b"7 bytes").unwrap();
+    }
+    for scene in &scenes {
+        let file = File::open(scene.at("f")).unwrap();
+        rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+    }
+    assert_eq!(fs::read(scenes[4].at("f")).unwrap(), b"content");
+    drop(scenes);
+    let start = Instant::now();
+    while pool.threads() > 1 {
+        assert!(start.elapsed() < PATIENCE, "threads that were needed once stay: {}", pool.threads());
+        std::thread::yield_now();
+    }
 }
 
 #[test]

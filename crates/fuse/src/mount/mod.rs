@@ -117,10 +117,12 @@ impl Identity {
             let how = AtFlags::STATX_DONT_SYNC | AtFlags::NO_AUTOMOUNT | AtFlags::SYMLINK_NOFOLLOW;
             rustix::fs::statx(CWD, path, how, mask)
         };
-        let mut answer = ask(MNT_ID_UNIQUE)?;
-        if answer.stx_mask & MNT_ID_UNIQUE.bits() == 0 {
-            answer = ask(StatxFlags::MNT_ID)?;
-        }
+        // An empty mask is answered with the short id, also to somebody whom the mount does not let in.
+        let answer = match ask(MNT_ID_UNIQUE) {
+            Ok(answer) if answer.stx_mask & MNT_ID_UNIQUE.bits() != 0 => answer,
+            Ok(_) | Err(rustix::io::Errno::ACCESS) => ask(StatxFlags::empty())?,
+            Err(error) => return Err(error.into()),
+        };
         Ok(Self { mount_id: answer.stx_mnt_id, device: (answer.stx_dev_major, answer.stx_dev_minor) })
     }
 }
