@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use weald_model::{Errno, WorkspaceId};
 
+mod chain;
 mod files;
 pub mod format;
 mod group;

@@ -106,8 +106,14 @@ fn is_prefix_with_all_synced(made: &Made) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+/// Number of random cases: `WEALD_CASES`, as everywhere.
+fn cases() -> ProptestConfig {
+    let cases = std::env::var("WEALD_CASES").ok().and_then(|text| text.parse().ok());
+    ProptestConfig::with_cases(cases.unwrap_or(64))
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(cases())]
 
     #[test]
     fn what_is_appended_is_replayed(steps in steps()) {

@@ -4,12 +4,13 @@
 //! out, and what is kept without being known durable is written again, for a failed fdatasync may have left it in
 //! memory only. Read next: `walk`, how frames are read; docs/format.md, why the rules are as they are.
 
+use super::chain::Chain;
 use super::files::Files;
 use super::format::{
     CHUNK_HEADER_BYTES, DATA_BYTES_MAX, HEADER_BYTES, HeaderFault, Place, Position, Salt, SegmentHeader,
     chunk_bytes, chunk_data_bytes, u32_at,
 };
-use super::walk::{Behind, Step, Walk, look_behind};
+use super::walk::{Behind, Step, Walk, WalkChain, look_behind};
 use super::writer::{Log, Resume};
 use super::{LogError, Record, Recovery, Visit};
 use crate::disk::{DiskFile, OpenMode, read_exact_at};
@@ -52,6 +53,8 @@ struct Found {
     durable_data: Position,
     /// Marks of records not known to be durable.
     marks: Vec<Mark>,
+    /// The chain at `end`; none if there is no record.
+    chain: Option<Chain>,
 }
 
 pub(super) fn open(
@@ -77,8 +80,8 @@ pub(super) fn open(
     if !is_clean {
         write_again(files, id, &found, &end)?;
     }
-    let (chain, visited) = replay(files, id, &end, visit)?;
-    debug_assert_eq!(visited, end.seq, "the second walk sees what the first saw");
+    let known = found.chain.filter(|_| end == found.end);
+    let chain = replay(files, id, &end, known, visit)?;
     let resume = Resume {
         at: end.at,
         seq: end.seq,
@@ -99,7 +102,7 @@ pub(super) fn replay_until(
     seq: u64,
     visit: &mut Visit<'_>,
 ) -> Result<(), LogError> {
-    let mut walk = Walk::new(files, id);
+    let mut walk = Walk::new(files, id, WalkChain::Skip);
     while walk.seq < seq {
         match walk.step()? {
             Step::Record { frame, at, inline_at } => {
@@ -124,7 +127,7 @@ pub(super) fn replay_until(
 
 /// Walks the whole log, checking every frame and the chain.
 fn find_end(files: &Files, id: WorkspaceId) -> Result<Found, LogError> {
-    let mut walk = Walk::new(files, id);
+    let mut walk = Walk::new(files, id, WalkChain::Check);
     let mut found = Found {
         end: End {
             at: walk.at,
@@ -138,6 +141,7 @@ fn find_end(files: &Files, id: WorkspaceId) -> Result<Found, LogError> {
         durable_log: Position::default(),
         durable_data: Position::default(),
         marks: Vec::new(),
+        chain: None,
     };
     loop {
         match walk.step()? {
@@ -153,7 +157,7 @@ fn find_end(files: &Files, id: WorkspaceId) -> Result<Found, LogError> {
                 found.end.last_record = at;
             }
             Step::Commit { commit, at } => {
-                if commit.chain != walk.chain_hash() {
+                if walk.chain.as_mut().is_none_or(|chain| chain.hash() != commit.chain) {
                     return Err(damaged(files, id, at, "the hash over the records is not the one written"));
                 }
                 if commit.durable_log > at || commit.durable_log < found.durable_log {
@@ -178,6 +182,7 @@ fn find_end(files: &Files, id: WorkspaceId) -> Result<Found, LogError> {
     found.end.at = walk.at;
     found.end.is_ended = walk.is_ended;
     found.end.data = found.end.data.max(found.durable_data);
+    found.chain = walk.chain;
     Ok(found)
 }
 
@@ -359,14 +364,17 @@ fn copy_over_itself(file: &dyn DiskFile, start: u64, stop: u64) -> std::io::Resu
     Ok(())
 }
 
-/// Walks again, up to the end that was settled, and hands out the records. Returns the chain and the last record.
+/// Walks again, up to the end that was settled, and hands out the records. Returns the chain there, which it need
+/// not hash again when it is known.
 fn replay(
     files: &Files,
     id: WorkspaceId,
     end: &End,
+    known: Option<Chain>,
     visit: &mut Visit<'_>,
-) -> Result<(blake3::Hasher, u64), LogError> {
-    let mut walk = Walk::new(files, id);
+) -> Result<Chain, LogError> {
+    let hashing = if known.is_some() { WalkChain::Skip } else { WalkChain::Check };
+    let mut walk = Walk::new(files, id, hashing);
     while walk.at < end.at {
         match walk.step()? {
             Step::Record { frame, at, inline_at } => {
@@ -386,8 +394,8 @@ fn replay(
             }
         }
     }
-    let seq = walk.seq;
-    Ok((walk.chain, seq))
+    debug_assert_eq!(walk.seq, end.seq, "the second walk sees what the first saw");
+    Ok(known.or(walk.chain).expect("a log with a record has a segment, whose chain was begun"))
 }
 
 fn damaged(files: &Files, id: WorkspaceId, at: Position, why: &'static str) -> LogError {

@@ -4,6 +4,7 @@
 //! Memory is bounded by one window, whatever lengths the bytes claim. Read next: `recovery`.
 
 use super::LogError;
+use super::chain::Chain;
 use super::files::Files;
 use super::format::{
     Commit, FRAME_BYTES_MAX, FRAME_HEADER_BYTES, Frame, FrameKind, HEADER_BYTES, HeaderFault, Place,
@@ -69,6 +70,13 @@ pub(super) enum Step<'w> {
     Stop(&'static str),
 }
 
+/// Whether a walk hashes the records; it is half of its cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum WalkChain {
+    Check,
+    Skip,
+}
+
 /// A walk over the frames of a log.
 pub(super) struct Walk<'f> {
     files: &'f Files,
@@ -77,8 +85,9 @@ pub(super) struct Walk<'f> {
     pub(super) at: Position,
     /// The last record.
     pub(super) seq: u64,
-    /// The chain of the segment so far.
-    pub(super) chain: blake3::Hasher,
+    /// The chain so far, when it is wanted.
+    pub(super) chain: Option<Chain>,
+    wants_chain: bool,
     /// True when the segment before `at` was ended in order.
     pub(super) is_ended: bool,
     /// Where the segment before `at` ended.
@@ -87,13 +96,14 @@ pub(super) struct Walk<'f> {
 }
 
 impl<'f> Walk<'f> {
-    pub(super) fn new(files: &'f Files, id: WorkspaceId) -> Self {
+    pub(super) fn new(files: &'f Files, id: WorkspaceId, chain: WalkChain) -> Self {
         Self {
             files,
             id,
             at: Position::default(),
             seq: 0,
-            chain: blake3::Hasher::new(),
+            chain: None,
+            wants_chain: chain == WalkChain::Check,
             is_ended: false,
             end_before: 0,
             window: None,
@@ -130,7 +140,9 @@ impl<'f> Walk<'f> {
                 return Ok(Step::Stop("a record has the wrong number"));
             }
             self.seq = frame.seq;
-            self.chain.update(bytes);
+            if let Some(chain) = &mut self.chain {
+                chain.add(bytes);
+            }
             self.at.offset = next;
             let inline_at = offset + (FRAME_HEADER_BYTES + frame.body.len()) as u64;
             return Ok(Step::Record { frame, at, inline_at });
@@ -146,11 +158,6 @@ impl<'f> Walk<'f> {
             self.at.offset = next;
         }
         Ok(Step::Commit { commit, at })
-    }
-
-    /// The chain over all records so far.
-    pub(super) fn chain_hash(&self) -> [u8; 32] {
-        *self.chain.finalize().as_bytes()
     }
 
     /// Opens the segment at `at` and reads its header. The inner error says why it is not the next segment.
@@ -170,13 +177,20 @@ impl<'f> Walk<'f> {
             Err(HeaderFault::Version(version)) => return Err(LogError::Version { file: path, version }),
             Err(HeaderFault::Damaged(why)) => return Ok(Err(why)),
         };
-        let chain_before = if number == 0 { [0; 32] } else { self.chain_hash() };
+        let chain_before = match &mut self.chain {
+            Some(chain) => chain.hash(),
+            None if number == 0 => [0; 32],
+            None => header.chain_before,
+        };
         if (header.seq_before, header.end_before, header.chain_before)
             != (self.seq, self.end_before, chain_before)
         {
             return Ok(Err("the segment does not go on where the one before ended"));
         }
-        self.chain = header.begin_chain();
+        match &mut self.chain {
+            Some(chain) => chain.begin_next(&header),
+            None => self.chain = self.wants_chain.then(|| Chain::begin(&header)),
+        }
         self.window = Some(window);
         self.is_ended = false;
         self.at.offset = HEADER_BYTES as u32;

@@ -4,6 +4,7 @@
 //! the file never holds a frame that nobody was told of with others behind it. What cannot be cut stops the log.
 //! Read next: `group`, how it becomes durable.
 
+use super::chain::Chain;
 use super::files::Files;
 use super::format::{
     BODY_BYTES_MAX, COMMIT_BYTES, Commit, DATA_BYTES_MAX, Frame, FrameKind, HEADER_BYTES, INLINE_BYTES_MAX,
@@ -17,10 +18,6 @@ use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use weald_model::WorkspaceId;
-
-/// Bytes of records kept until they are hashed into the chain: hashing many at once is several times faster, and
-/// off the path of an append.
-const PENDING_BYTES_MAX: usize = 1 << 20;
 
 /// Buffers larger than this are given back when a log comes to rest, so that idle logs cost little.
 const IDLE_BUFFER_BYTES: usize = 16 << 10;
@@ -46,7 +43,7 @@ pub struct Log {
 pub(super) struct Resume {
     pub(super) at: Position,
     pub(super) seq: u64,
-    pub(super) chain: blake3::Hasher,
+    pub(super) chain: Chain,
     pub(super) data: Position,
     pub(super) is_ended: bool,
     pub(super) end_before: u64,
@@ -66,9 +63,7 @@ pub(super) struct Tail {
     /// The file is zeros from `at` to here.
     pub(super) zeroed_to: u64,
     pub(super) seq: u64,
-    chain: blake3::Hasher,
-    /// Records not yet hashed into `chain`.
-    pending: Vec<u8>,
+    chain: Chain,
     frame: Vec<u8>,
     pub(super) durable_log: Position,
     pub(super) durable_data: Position,
@@ -144,8 +139,8 @@ impl Log {
         };
         frame.encode(Salt::new(id, 0), u64::from(at.offset), &mut bytes);
         file.write_at(&[&header.encode(), &bytes], 0).map_err(LogError::io("writing", &files.path(id, 0)))?;
-        let mut chain = header.begin_chain();
-        chain.update(&bytes);
+        let mut chain = Chain::begin(&header);
+        chain.add(&bytes);
         let resume = Resume {
             at: Position { offset: at.offset + bytes.len() as u32, ..at },
             seq: 1,
@@ -167,7 +162,8 @@ impl Log {
         Ok(log)
     }
 
-    pub(super) fn resume(files: Arc<Files>, id: WorkspaceId, from: Resume) -> Log {
+    pub(super) fn resume(files: Arc<Files>, id: WorkspaceId, mut from: Resume) -> Log {
+        from.chain.rest(IDLE_BUFFER_BYTES);
         let unsynced = || Unsynced {
             current: !from.is_clean,
             dir: !from.is_clean,
@@ -181,7 +177,6 @@ impl Log {
             zeroed_to: 0,
             seq: from.seq,
             chain: from.chain,
-            pending: Vec::new(),
             frame: Vec::new(),
             durable_log: from.durable_log,
             durable_data: from.durable_data,
@@ -251,7 +246,8 @@ impl Log {
         let at = tail.at;
         self.write_frame(&mut tail, FrameKind::Record, seq, body, inline)?;
         tail.seq = seq;
-        tail.keep_for_chain();
+        let Tail { chain, frame, .. } = &mut *tail;
+        chain.add(frame);
         tail.unsynced.current = true;
         self.writes.fetch_add(1, Ordering::SeqCst);
         let offset = u64::from(at.offset) + (super::format::FRAME_HEADER_BYTES + body.len()) as u64;
@@ -266,7 +262,7 @@ impl Log {
     /// The end of the log and the hash of everything up to it.
     pub fn head(&self) -> Head {
         let mut tail = self.lock_tail();
-        Head { seq: tail.seq, chain: tail.chain_hash() }
+        Head { seq: tail.seq, chain: tail.chain.hash() }
     }
 
     pub(super) fn lock_tail(&self) -> MutexGuard<'_, Tail> {
@@ -292,7 +288,7 @@ impl Log {
         let commit = Commit {
             durable_log: tail.durable_log,
             durable_data: tail.durable_data,
-            chain: tail.chain_hash(),
+            chain: tail.chain.hash(),
         };
         let seq = tail.seq;
         self.write_frame(tail, kind, seq, &commit.encode(), &[])
@@ -345,7 +341,7 @@ impl Log {
                 true => u64::from(tail.at.offset) + COMMIT_FRAME_BYTES,
                 false => tail.end_before,
             },
-            chain_before: tail.chain_hash(),
+            chain_before: tail.chain.hash(),
         };
         let file = self.make_segment(&header)?;
         if has_segment {
@@ -364,7 +360,7 @@ impl Log {
         tail.file = Some(file);
         tail.at = Position { segment: header.file, offset: HEADER_BYTES as u32 };
         tail.zeroed_to = HEADER_BYTES as u64;
-        tail.chain = header.begin_chain();
+        tail.chain.begin_next(&header);
         tail.unsynced.dir = true;
         tail.unsynced.current = true;
         Ok(())
@@ -412,28 +408,9 @@ impl Log {
 }
 
 impl Tail {
-    /// Keeps the frame just written until it is hashed.
-    fn keep_for_chain(&mut self) {
-        if self.pending.len() + self.frame.len() > PENDING_BYTES_MAX {
-            self.hash_pending();
-        }
-        self.pending.extend_from_slice(&self.frame);
-    }
-
-    fn hash_pending(&mut self) {
-        self.chain.update(&self.pending);
-        self.pending.clear();
-    }
-
-    fn chain_hash(&mut self) -> [u8; 32] {
-        self.hash_pending();
-        *self.chain.finalize().as_bytes()
-    }
-
     /// Gives large buffers back.
     pub(super) fn rest(&mut self) {
-        self.hash_pending();
-        self.pending.shrink_to(IDLE_BUFFER_BYTES);
+        self.chain.rest(IDLE_BUFFER_BYTES);
         self.frame.clear();
         self.frame.shrink_to(IDLE_BUFFER_BYTES);
     }
