@@ -1,0 +1,249 @@
+//! The command line, as people type it. Words and options are those of README.md; nothing here acts.
+//!
+//! Invariant: every command takes `--json`. Read next: `commands`, one file per command.
+
+use clap::{Args, Parser, Subcommand, ValueHint};
+use std::path::PathBuf;
+
+const AFTER_HELP: &str = "\
+Inside a workspace, WS may be left out. Every command has --json.
+Exit codes: 0 yes, 1 no or refused, 2 failed. Each error has a code: `weald explain W0008`.
+
+  WEALD_HOME   where everything is kept      (default $XDG_DATA_HOME/weald, or ~/.local/share/weald)
+  WEALD_MOUNT  where workspaces appear       (default ~/weald)";
+
+/// Instant, isolated workspaces over git repositories.
+#[derive(Debug, Parser)]
+#[command(name = "weald", version, about, after_help = AFTER_HELP, max_term_width = 110)]
+#[command(disable_help_subcommand = true, infer_subcommands = false)]
+pub(crate) struct Cli {
+    /// Print JSON with stable field names instead of text
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Make a workspace from a repository, a URL or a plain directory
+    Create(CreateArgs),
+    /// Copy a workspace in no time: every byte, mode, time and link, `.git` included
+    Fork(ForkArgs),
+    /// List workspaces
+    #[command(visible_alias = "ls")]
+    List,
+    /// Show everything about one workspace
+    Info(WorkspaceArg),
+    /// Print where a workspace is
+    Path(WorkspaceArg),
+    /// Give a workspace another name
+    Rename(RenameArgs),
+    /// Move workspaces to the trash
+    #[command(visible_alias = "rm")]
+    Remove(RemoveArgs),
+    /// List, restore or empty the trash
+    #[command(subcommand)]
+    Trash(TrashCommand),
+    /// Show how the daemon is
+    Status,
+    /// Start, stop or restart the daemon; it also starts by itself
+    #[command(subcommand)]
+    Daemon(DaemonCommand),
+    /// Mount workspaces that are not; all without WS
+    Mount(MountArgs),
+    /// Unmount workspaces and keep them; all without WS
+    Unmount(UnmountArgs),
+    /// Explain an error code; all of them without CODE
+    Explain(ExplainArgs),
+    /// Print the completion script of a shell
+    Completion(CompletionArgs),
+    /// Write the man pages into a directory
+    #[command(hide = true)]
+    Man(ManArgs),
+}
+
+/// `weald create`.
+#[derive(Debug, Args)]
+pub(crate) struct CreateArgs {
+    /// A local repository (bare or not), a URL (file, http, https, ssh) or a plain directory
+    #[arg(value_hint = ValueHint::DirPath)]
+    pub(crate) source: String,
+    /// Name of the workspace [default: that of the source]
+    #[arg(allow_hyphen_values = true)]
+    pub(crate) name: Option<String>,
+    /// Start from this revision: branch, tag, commit, HEAD~3 [default: HEAD of the source]
+    #[arg(long, value_name = "REV")]
+    pub(crate) rev: Option<String>,
+    /// Make this branch and stand on it
+    #[arg(long, short, value_name = "B")]
+    pub(crate) branch: Option<String>,
+    /// Clone only so many commits of a URL
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) depth: Option<u32>,
+    /// Mount there instead of in the mount root
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::DirPath)]
+    pub(crate) at: Option<PathBuf>,
+    /// Let other users enter the workspace
+    #[arg(long)]
+    pub(crate) allow_other: bool,
+}
+
+/// `weald fork`.
+#[derive(Debug, Args)]
+#[command(allow_missing_positional = true)]
+pub(crate) struct ForkArgs {
+    /// The workspace to fork [default: the one you are in]
+    #[arg(value_name = "WS", allow_hyphen_values = true)]
+    pub(crate) workspace: Option<String>,
+    /// Name of the fork
+    #[arg(value_name = "NEW", required = true, allow_hyphen_values = true)]
+    pub(crate) name: String,
+    /// Make N forks: NEW-1 … NEW-N
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) count: Option<u32>,
+    /// Mount there; with --count, the directory of the forks
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::DirPath)]
+    pub(crate) at: Option<PathBuf>,
+}
+
+/// A workspace, or none.
+#[derive(Debug, Args)]
+pub(crate) struct WorkspaceArg {
+    /// Name or id [default: the one you are in]
+    #[arg(value_name = "WS")]
+    pub(crate) workspace: Option<String>,
+}
+
+/// `weald rename`.
+#[derive(Debug, Args)]
+#[command(allow_missing_positional = true)]
+pub(crate) struct RenameArgs {
+    /// The workspace [default: the one you are in]
+    #[arg(value_name = "WS", allow_hyphen_values = true)]
+    pub(crate) workspace: Option<String>,
+    /// Its new name
+    #[arg(value_name = "NEW", required = true, allow_hyphen_values = true)]
+    pub(crate) name: String,
+}
+
+/// `weald remove`.
+#[derive(Debug, Args)]
+pub(crate) struct RemoveArgs {
+    /// Names or ids [default: the one you are in]
+    #[arg(value_name = "WS")]
+    pub(crate) workspaces: Vec<String>,
+    /// Also when somebody stands in it or commits are nowhere else; it can still be restored
+    #[arg(long, short)]
+    pub(crate) force: bool,
+}
+
+/// `weald trash`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum TrashCommand {
+    /// List what is in the trash
+    #[command(visible_alias = "ls")]
+    List,
+    /// Take a workspace out of the trash and mount it
+    Restore {
+        /// Name or id; of several with one name, the one removed last
+        name: String,
+        /// Another name, when the old one is taken
+        #[arg(value_name = "NEW")]
+        new_name: Option<String>,
+    },
+    /// Delete for good what is in the trash
+    Empty {
+        /// Only what was removed at least this long ago: 90s, 30m, 12h, 7d, 2w
+        #[arg(long, value_name = "AGE", value_parser = crate::words::parse_age)]
+        older_than: Option<u64>,
+    },
+}
+
+/// `weald daemon`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum DaemonCommand {
+    /// Start it, unless it runs
+    Start,
+    /// Unmount everything and end it; workspaces are kept
+    Stop,
+    /// Stop it and start it again
+    Restart,
+    /// Run in the foreground
+    #[command(hide = true)]
+    Run {
+        /// Tell readiness on standard output, then let go of it
+        #[arg(long)]
+        announce: bool,
+    },
+}
+
+/// `weald mount`.
+#[derive(Debug, Args)]
+pub(crate) struct MountArgs {
+    /// Names or ids
+    #[arg(value_name = "WS")]
+    pub(crate) workspaces: Vec<String>,
+}
+
+/// `weald unmount`.
+#[derive(Debug, Args)]
+pub(crate) struct UnmountArgs {
+    /// Names or ids
+    #[arg(value_name = "WS")]
+    pub(crate) workspaces: Vec<String>,
+    /// Also when somebody stands in it
+    #[arg(long, short)]
+    pub(crate) force: bool,
+}
+
+/// `weald explain`.
+#[derive(Debug, Args)]
+pub(crate) struct ExplainArgs {
+    /// Like W0008
+    pub(crate) code: Option<String>,
+}
+
+/// `weald completion`.
+#[derive(Debug, Args)]
+pub(crate) struct CompletionArgs {
+    /// Which shell
+    pub(crate) shell: clap_complete::Shell,
+}
+
+/// `weald man`.
+#[derive(Debug, Args)]
+pub(crate) struct ManArgs {
+    /// The directory; made if missing
+    #[arg(value_hint = ValueHint::DirPath)]
+    pub(crate) directory: PathBuf,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_workspace_may_be_left_out_before_a_new_name() {
+        let Command::Fork(args) = Cli::parse_from(["weald", "fork", "new"]).command else { panic!() };
+        assert_eq!((args.workspace, args.name.as_str()), (None, "new"));
+        let Command::Fork(args) = Cli::parse_from(["weald", "fork", "old", "new", "--json"]).command else {
+            panic!()
+        };
+        assert_eq!((args.workspace.as_deref(), args.name.as_str()), (Some("old"), "new"));
+    }
+
+    #[test]
+    fn a_leading_dash_reaches_the_daemon_as_a_name() {
+        let cli = Cli::try_parse_from(["weald", "create", "/src", "-x"]).unwrap();
+        let Command::Create(args) = cli.command else { panic!() };
+        assert_eq!(args.name.as_deref(), Some("-x"));
+    }
+}

@@ -1,0 +1,77 @@
+//! `weald info`.
+
+use super::{list, now};
+use crate::args::WorkspaceArg;
+use crate::context::Context;
+use crate::failure::{Outcome, tell_line};
+use crate::{output, words};
+use weald_daemon::protocol::Request;
+use weald_daemon::report::{Info, StatusWord};
+use weald_model::Fault;
+
+pub(super) fn run(context: &Context, args: WorkspaceArg) -> Result<Outcome, Fault> {
+    let info: Info = context.ask(Request::Info { target: context.target(args.workspace) })?;
+    if context.json {
+        output::json(&info);
+    } else {
+        show(&info);
+    }
+    if let Some(fault) = &info.row.fault {
+        tell_line(&Fault::from(fault.clone()));
+    }
+    Ok(if info.row.status == StatusWord::Damaged { Outcome::No } else { Outcome::Yes })
+}
+
+fn show(info: &Info) {
+    let row = &info.row;
+    output::text_line(&format!("{}  {}", output::strong(&row.name), list::status(row.status)));
+    let parent = row.parent.clone().unwrap_or_default();
+    let created = words::ago(now() - row.created_at.0);
+    output::facts(&[
+        ("path", words::tilde(&row.path)),
+        ("mount", mount(info)),
+        ("created", if parent.is_empty() { created } else { format!("{created}, forked from {parent}") }),
+        ("source", format!("{} ({})", words::tilde(&info.source.location), info.source.kind)),
+        ("git objects", info.source.git_dir.as_deref().map(words::tilde).unwrap_or_default()),
+        ("branch", list::branch(row.branch.as_deref(), row.commit.as_deref())),
+        ("commit", row.commit.clone().unwrap_or_default()),
+        ("base", base(info)),
+        ("pin", info.source.pin.clone().unwrap_or_default()),
+        ("files", figures(row.files, row.size_bytes)),
+        ("private", row.private_bytes.map(words::size).unwrap_or_default()),
+        ("on disk", on_disk(info)),
+        ("shared by", words::count(info.store.shared_by, "other workspace")),
+        ("dedup", format!("{:.2}×", info.store.dedup_ratio)),
+        ("compression", format!("{:.2}×", info.store.compression_ratio)),
+        ("id", row.id.clone()),
+    ]);
+}
+
+fn mount(info: &Info) -> String {
+    match (info.mount.mounted, info.mount.allow_other) {
+        (false, _) => "not mounted".to_owned(),
+        (true, false) => format!("{}, for user {} only", info.mount.kind, info.mount.uid),
+        (true, true) => format!("{}, open to other users", info.mount.kind),
+    }
+}
+
+fn base(info: &Info) -> String {
+    let Some(commit) = &info.source.base_commit else { return String::new() };
+    let age = info.source.base_time.map(|time| words::ago(now() - time.0)).unwrap_or_default();
+    format!("{commit}, {age}")
+}
+
+fn figures(files: Option<u64>, size: Option<u64>) -> String {
+    match (files, size) {
+        (Some(files), Some(size)) => format!("{}, {}", words::grouped(files), words::size(size)),
+        _ => String::new(),
+    }
+}
+
+fn on_disk(info: &Info) -> String {
+    let own = words::size(info.store.disk_bytes);
+    match info.store.manifest_bytes {
+        Some(manifest) => format!("{own} of its own, and a shared manifest of {}", words::size(manifest)),
+        None => format!("{own} of its own"),
+    }
+}

@@ -1,0 +1,53 @@
+//! One file per command: arguments to request, answer to text.
+
+mod create;
+mod daemon;
+mod fork;
+mod info;
+mod list;
+mod mounts;
+mod place;
+mod remove;
+mod shell;
+mod status;
+mod trash;
+
+use crate::args::Command;
+use crate::context::Context;
+use crate::failure::{Outcome, tell_line};
+use weald_daemon::report::Refusal;
+use weald_model::Fault;
+
+/// Runs one command.
+pub(crate) fn run(context: &Context, command: Command) -> Result<Outcome, Fault> {
+    match command {
+        Command::Create(args) => create::run(context, args),
+        Command::Fork(args) => fork::run(context, args),
+        Command::List => list::run(context),
+        Command::Info(args) => info::run(context, args),
+        Command::Path(args) => place::path(context, args),
+        Command::Rename(args) => place::rename(context, args),
+        Command::Remove(args) => remove::run(context, args),
+        Command::Trash(command) => trash::run(context, command),
+        Command::Status => status::run(context),
+        Command::Daemon(command) => daemon::run(context, command),
+        Command::Mount(args) => mounts::mount(context, args),
+        Command::Unmount(args) => mounts::unmount(context, args),
+        Command::Explain(args) => shell::explain(context, args),
+        Command::Completion(args) => shell::completion(args),
+        Command::Man(args) => shell::man(args),
+    }
+}
+
+/// Tells what was refused; the outcome is No when there was anything.
+fn tell_refusals(refusals: &[Refusal]) -> Outcome {
+    for refusal in refusals {
+        tell_line(&Fault::from(refusal.fault.clone()));
+    }
+    if refusals.is_empty() { Outcome::Yes } else { Outcome::No }
+}
+
+/// Seconds since 1970, now.
+fn now() -> i64 {
+    jiff::Timestamp::now().as_second()
+}

@@ -1,0 +1,47 @@
+//! `weald status`.
+
+use super::{now, tell_refusals};
+use crate::context::Context;
+use crate::failure::Outcome;
+use crate::{output, words};
+use weald_daemon::protocol::Request;
+use weald_daemon::report::Status;
+use weald_model::Fault;
+
+pub(super) fn run(context: &Context) -> Result<Outcome, Fault> {
+    let status: Status = context.ask(Request::Status)?;
+    if context.json {
+        output::json(&status);
+        return Ok(Outcome::Yes);
+    }
+    let since = words::ago(now() - status.started_at.0);
+    output::text_line(&format!(
+        "{} {}, process {}, started {since}",
+        output::strong("weald"),
+        status.version,
+        status.pid
+    ));
+    output::facts(&[
+        ("workspaces", workspaces(&status)),
+        ("home", words::tilde(&status.home)),
+        (
+            "disk",
+            format!("{} used, {} free", words::size(status.disk_bytes), words::size(status.disk_free_bytes)),
+        ),
+        ("memory", words::size(status.memory_bytes)),
+    ]);
+    tell_refusals(&status.faults);
+    Ok(Outcome::Yes)
+}
+
+fn workspaces(status: &Status) -> String {
+    let mut parts = vec![format!("{} mounted", status.mounted)];
+    for (number, word) in
+        [(status.idle, "idle"), (status.trashed, "in the trash"), (status.damaged, "damaged")]
+    {
+        if number > 0 {
+            parts.push(format!("{number} {word}"));
+        }
+    }
+    parts.join(", ")
+}

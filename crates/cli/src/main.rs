@@ -1,0 +1,29 @@
+//! The `weald` command: arguments in, one request to the daemon, text or JSON out.
+//!
+//! Invariants: the command never opens the store, and starts no thread pool; `weald daemon run` is the one
+//! exception to the first. Read next: `args` (the words), `commands` (one file per command), `failure` (exit
+//! codes).
+
+mod args;
+mod commands;
+mod context;
+mod failure;
+mod output;
+mod progress;
+mod words;
+
+use clap::Parser;
+use context::Context;
+use failure::Outcome;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = args::Cli::parse();
+    let json = cli.json;
+    let outcome = Context::new(json).and_then(|context| commands::run(&context, cli.command));
+    match outcome {
+        Ok(Outcome::Yes) => ExitCode::SUCCESS,
+        Ok(Outcome::No) => ExitCode::from(1),
+        Err(fault) => failure::tell(&fault, json),
+    }
+}

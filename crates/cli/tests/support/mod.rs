@@ -1,0 +1,267 @@
+//! A home of its own for each test, the real binary, real repositories made by git. Everything is ended and
+//! unmounted when a [`Home`] is dropped, also after a panic.
+
+#![allow(dead_code, reason = "each test file uses a part")]
+#![allow(clippy::unwrap_used, reason = "a test may panic, in its shared functions too")]
+
+use serde_json::Value;
+use std::ffi::OsStr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// The user that stands for "an ordinary user".
+pub(crate) const NOBODY: u32 = 65_534;
+
+/// How long something that happens by itself may take.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A home, a mount root and room for repositories.
+pub(crate) struct Home {
+    dir: TempDir,
+    uid: u32,
+}
+
+/// What a command said.
+#[derive(Debug)]
+pub(crate) struct Said {
+    pub(crate) code: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+impl Said {
+    /// Asserts success and gives standard output.
+    #[track_caller]
+    pub(crate) fn ok(self) -> String {
+        assert_eq!(self.code, 0, "{self:?}");
+        self.out
+    }
+
+    /// Asserts success and reads standard output as JSON.
+    #[track_caller]
+    pub(crate) fn json(self) -> Value {
+        serde_json::from_str(&self.ok()).unwrap()
+    }
+
+    /// Asserts a fault with this code, told as `error:` and `[code]`.
+    #[track_caller]
+    pub(crate) fn fault(self, code: &str) -> Self {
+        assert!(self.code == 1 || self.code == 2, "{self:?}");
+        assert!(
+            self.err.starts_with("error: ") && self.err.contains(&format!("[{code}]")),
+            "not {code}: {self:?}"
+        );
+        self
+    }
+}
+
+impl Home {
+    pub(crate) fn new() -> Self {
+        Self::owned_by(0)
+    }
+
+    /// A home of an ordinary user.
+    pub(crate) fn of_nobody() -> Self {
+        Self::owned_by(NOBODY)
+    }
+
+    fn owned_by(uid: u32) -> Self {
+        let dir = tempfile::Builder::new().prefix("weald-cli-").tempdir().unwrap();
+        std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
+        for name in ["user", "mnt", "home"] {
+            let path = dir.path().join(name);
+            std::fs::create_dir(&path).unwrap();
+            std::os::unix::fs::chown(&path, Some(uid), Some(uid)).unwrap();
+        }
+        Self { dir, uid }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Weald's home.
+    pub(crate) fn home(&self) -> PathBuf {
+        self.path().join("home")
+    }
+
+    /// Where a workspace appears.
+    pub(crate) fn at(&self, name: &str) -> PathBuf {
+        self.path().join("mnt").join(name)
+    }
+
+    /// The binary with this home's environment.
+    pub(crate) fn command(&self) -> Command {
+        let mut command = if self.uid == 0 {
+            Command::new(env!("CARGO_BIN_EXE_weald"))
+        } else {
+            let mut command = Command::new("setpriv");
+            let uid = self.uid.to_string();
+            command.args(["--reuid", &uid, "--regid", &uid, "--clear-groups", "--"]);
+            command.arg(self.public_binary());
+            command
+        };
+        self.environment(&mut command);
+        command
+    }
+
+    /// A copy of the binary that an ordinary user may run.
+    fn public_binary(&self) -> PathBuf {
+        let copy = self.path().join("weald");
+        if !copy.exists() {
+            std::fs::copy(env!("CARGO_BIN_EXE_weald"), &copy).unwrap();
+            std::fs::set_permissions(&copy, PermissionsExt::from_mode(0o755)).unwrap();
+        }
+        copy
+    }
+
+    fn environment(&self, command: &mut Command) {
+        command
+            .env("WEALD_HOME", self.home())
+            .env("WEALD_MOUNT", self.path().join("mnt"))
+            .env("HOME", self.path().join("user"))
+            .env("GIT_CONFIG_GLOBAL", "/dev/null")
+            .env("GIT_CONFIG_NOSYSTEM", "1")
+            .env("GIT_AUTHOR_NAME", "A")
+            .env("GIT_AUTHOR_EMAIL", "a@example.org")
+            .env("GIT_COMMITTER_NAME", "A")
+            .env("GIT_COMMITTER_EMAIL", "a@example.org")
+            .env_remove("NO_COLOR")
+            .current_dir(self.path())
+            .stdin(Stdio::null());
+    }
+
+    /// Runs `weald` with arguments.
+    pub(crate) fn weald<S: AsRef<OsStr>>(&self, args: &[S]) -> Said {
+        said(self.command().args(args).output().unwrap())
+    }
+
+    /// Runs `weald` in a directory.
+    pub(crate) fn weald_in<S: AsRef<OsStr>>(&self, dir: &Path, args: &[S]) -> Said {
+        said(self.command().current_dir(dir).args(args).output().unwrap())
+    }
+
+    /// Runs any program as this home's user, in a directory.
+    pub(crate) fn run(&self, dir: &Path, line: &str) -> Said {
+        let mut command = Command::new("sh");
+        if self.uid != 0 {
+            command = Command::new("setpriv");
+            let uid = self.uid.to_string();
+            command.args(["--reuid", &uid, "--regid", &uid, "--clear-groups", "--", "sh"]);
+        }
+        self.environment(&mut command);
+        // Root may not enter the mount of another user, so the shell goes there.
+        let line = format!("cd '{}'\n{line}", dir.display());
+        said(command.args(["-ec", &line]).output().unwrap())
+    }
+
+    /// A repository with two commits on `main`: a file, an executable, a link, a directory.
+    pub(crate) fn repo(&self, name: &str) -> PathBuf {
+        let path = self.path().join("user").join(name);
+        self.run(
+            &self.path().join("user"),
+            &format!(
+                "git init -q -b main '{name}'; cd '{name}'; echo one > a.txt; mkdir -p src; \
+                 printf 'fn main() {{}}\\n' > src/main.rs; printf '#!/bin/sh\\n' > run.sh; chmod +x run.sh; \
+                 ln -s a.txt link; git add .; git commit -q -m first; echo two >> a.txt; git commit -q -am 'second commit'"
+            ),
+        )
+        .ok();
+        path
+    }
+
+    /// Process id of the daemon, if one ran.
+    pub(crate) fn daemon_pid(&self) -> Option<i32> {
+        std::fs::read_to_string(self.home().join("daemon.lock")).ok()?.trim().parse().ok()
+    }
+
+    /// True while this home's daemon lives.
+    pub(crate) fn has_daemon(&self) -> bool {
+        let pid = self.daemon_pid().and_then(rustix::process::Pid::from_raw);
+        pid.is_some_and(|pid| self.is_our_daemon(pid))
+    }
+
+    /// Sends the daemon a signal and waits until it is gone.
+    pub(crate) fn signal_daemon(&self, signal: rustix::process::Signal) {
+        let Some(pid) = self.daemon_pid() else { return };
+        let Some(pid) = rustix::process::Pid::from_raw(pid) else { return };
+        if !self.is_our_daemon(pid) || rustix::process::kill_process(pid, signal).is_err() {
+            return;
+        }
+        wait_for("the daemon to end", || !self.is_our_daemon(pid));
+    }
+
+    /// A process id may belong to somebody else by now.
+    fn is_our_daemon(&self, pid: rustix::process::Pid) -> bool {
+        let proc = PathBuf::from(format!("/proc/{}", pid.as_raw_nonzero()));
+        let environ = std::fs::read(proc.join("environ")).unwrap_or_default();
+        let needle = format!("WEALD_HOME={}", self.home().display());
+        environ.split(|byte| *byte == 0).any(|line| line == needle.as_bytes())
+    }
+
+    /// Mount points below this home.
+    pub(crate) fn mounts(&self) -> Vec<PathBuf> {
+        let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let points = table.lines().filter_map(|line| line.split(' ').nth(4)).map(PathBuf::from);
+        points.filter(|point| point.starts_with(self.path())).collect()
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        self.signal_daemon(rustix::process::Signal::TERM);
+        for point in self.mounts().iter().rev() {
+            let _ = rustix::mount::unmount(point, rustix::mount::UnmountFlags::DETACH);
+        }
+    }
+}
+
+fn said(output: Output) -> Said {
+    Said {
+        code: output.status.code().unwrap_or(-1),
+        out: String::from_utf8_lossy(&output.stdout).into_owned(),
+        err: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+/// Opens /dev/fuse to everybody, as udev does on hosts, in a mount namespace of its own, so that nothing changes for
+/// others; then goes on.
+const OPEN_FUSE: &str = r#"
+mount -t tmpfs tmpfs "$DEV"
+mknod -m 666 "$DEV/fuse" c 10 229
+mount --bind "$DEV/fuse" /dev/fuse
+exec "$@"
+"#;
+
+/// True in the process that is to do the test; elsewhere the test is run again, where ordinary users may mount.
+pub(crate) fn where_users_may_mount(test: &str) -> bool {
+    const AGAIN: &str = "WEALD_TEST_USERS_MAY_MOUNT";
+    if std::env::var_os(AGAIN).is_some() {
+        return true;
+    }
+    let dev = tempfile::tempdir().unwrap();
+    let output = Command::new("unshare")
+        .args(["--mount", "--propagation", "private", "--", "sh", "-ec", OPEN_FUSE, "sh"])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", test, "--nocapture"])
+        .env(AGAIN, "1")
+        .env("DEV", dev.path())
+        .output()
+        .unwrap();
+    let said = said(output);
+    assert!(said.code == 0 && said.out.contains("1 passed"), "{}\n{}", said.out, said.err);
+    false
+}
+
+/// Waits for something that happens by itself.
+#[track_caller]
+pub(crate) fn wait_for(what: &str, mut happened: impl FnMut() -> bool) {
+    let since = Instant::now();
+    while !happened() {
+        assert!(since.elapsed() < PATIENCE, "waited in vain for {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}

@@ -1,0 +1,80 @@
+//! From request to answer: one line per verb.
+
+use crate::entry::Entry;
+use crate::forest::Forest;
+use crate::protocol::{FaultLine, Request, Target};
+use crate::report::{Mounted, Refusal};
+use crate::{fork, mount_point, survey};
+use serde::Serialize;
+use serde_json::Value;
+use std::sync::Arc;
+use weald_fuse::Unmount;
+use weald_model::{Code, Fault, Progress};
+
+/// Carries out a request. `Stop` is the control socket's own.
+pub(crate) fn answer(
+    forest: &Arc<Forest>,
+    request: Request,
+    progress: &dyn Progress,
+) -> Result<Value, Fault> {
+    match request {
+        Request::Create(ask) => value(&forest.create(&ask, progress)?),
+        Request::Fork(ask) => {
+            fork::check_count(ask.count)?;
+            value(&forest.fork(&ask, progress)?)
+        }
+        Request::List => value(&forest.list()),
+        Request::Info { target } => value(&forest.info(&target)?),
+        Request::Path { target } => value(&forest.locate(&target)?),
+        Request::Rename { target, name } => value(&forest.rename(&target, &name)?),
+        Request::Remove { targets, force } => value(&forest.remove(&targets, force)?),
+        Request::TrashList => value(&forest.trash_list()),
+        Request::TrashRestore { name, new_name, mount_root } => {
+            value(&forest.restore(&name, new_name.as_deref(), &mount_root)?)
+        }
+        Request::TrashEmpty { older_than_secs } => value(&forest.trash_empty(older_than_secs)?),
+        Request::Mount { targets } => value(&each(forest, &targets, |entry| mount(forest, entry))),
+        Request::Unmount { targets, force } => {
+            let how = if force { Unmount::Lazy } else { Unmount::Normal };
+            value(&each(forest, &targets, |entry| unmount(forest, entry, how)))
+        }
+        Request::Status => value(&forest.status()?),
+        Request::Stop => Err(Fault::new(Code::Internal, "stop is answered by the control socket")),
+    }
+}
+
+fn value<T: Serialize>(report: &T) -> Result<Value, Fault> {
+    serde_json::to_value(report)
+        .map_err(|error| Fault::new(Code::Internal, format!("an answer has no JSON: {error}")))
+}
+
+fn mount(forest: &Forest, entry: &Arc<Entry>) -> Result<(), Fault> {
+    // Asked for by name, a damaged log is told now and not to the first program that comes.
+    entry.load(&forest.stores)?;
+    forest.mount(entry)
+}
+
+fn unmount(forest: &Forest, entry: &Arc<Entry>, how: Unmount) -> Result<(), Fault> {
+    forest.unmount(entry, how)?;
+    entry.unload();
+    mount_point::discard(&entry.row().mount_path);
+    Ok(())
+}
+
+/// Does something with each target, all workspaces when there is none, and gathers what was refused.
+fn each(forest: &Forest, targets: &[Target], act: impl Fn(&Arc<Entry>) -> Result<(), Fault>) -> Mounted {
+    let mut mounted = Mounted { workspaces: Vec::new(), refused: Vec::new() };
+    let named = |target: &Target| (target.name.clone().unwrap_or_default(), forest.find(target));
+    let chosen: Vec<(String, Result<Arc<Entry>, Fault>)> = if targets.is_empty() {
+        forest.active().into_iter().map(|entry| (entry.name(), Ok(entry))).collect()
+    } else {
+        targets.iter().map(named).collect()
+    };
+    for (name, found) in chosen {
+        match found.and_then(|entry| act(&entry).map(|()| entry)) {
+            Ok(entry) => mounted.workspaces.push(survey::located(&entry)),
+            Err(fault) => mounted.refused.push(Refusal { name, fault: FaultLine::from(&fault) }),
+        }
+    }
+    mounted
+}

@@ -1,0 +1,156 @@
+//! The control socket: one thread per connection, one request per connection.
+//!
+//! Invariant: only the owner of the home and root are heard (SO_PEERCRED). A request that breaks an invariant of
+//! ours answers with a fault and harms no other. Read next: [`crate::protocol`], `answer`.
+
+use crate::answer::answer;
+use crate::forest::Forest;
+use crate::protocol::{Envelope, FaultLine, Line, PROTOCOL_VERSION, Request};
+use crate::wire;
+use std::io::{self, BufReader};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use weald_model::{Code, Fault, Progress};
+
+/// A caller sends its one line at once; one that does not, loses its thread.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// Progress is told this often at most.
+const PROGRESS_PAUSE: Duration = Duration::from_millis(50);
+/// After a failed accept (out of descriptors), so that the loop does not spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Why the daemon ends.
+pub(crate) enum Ending {
+    /// A signal.
+    Signal,
+    /// `weald daemon stop`: everything is unmounted and the answer is sent. The connection stays open until the
+    /// process is gone, which is what the caller waits for.
+    Asked {
+        /// Kept, not used.
+        _connection: UnixStream,
+    },
+}
+
+/// Accepts connections for ever.
+pub(crate) fn serve(listener: &UnixListener, forest: &Arc<Forest>, ending: &Sender<Ending>) {
+    loop {
+        let stream = match listener.accept() {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                eprintln!("weald: accepting a connection: {error}");
+                std::thread::sleep(ACCEPT_PAUSE);
+                continue;
+            }
+        };
+        let (forest, ending) = (Arc::clone(forest), ending.clone());
+        let started = std::thread::Builder::new().name("control".into()).spawn(move || {
+            if let Err(error) = connection(stream, &forest, &ending) {
+                eprintln!("weald: a control connection: {error}");
+            }
+        });
+        if let Err(error) = started {
+            eprintln!("weald: a thread for a connection: {error}");
+        }
+    }
+}
+
+fn connection(mut stream: UnixStream, forest: &Arc<Forest>, ending: &Sender<Ending>) -> io::Result<()> {
+    let peer = rustix::net::sockopt::socket_peercred(&stream)?;
+    if peer.uid.as_raw() != 0 && peer.uid != rustix::process::geteuid() {
+        let fault = Fault::new(Code::NotAllowed, "this Weald belongs to another user");
+        return wire::send(&mut stream, &Line::Fault { fault: FaultLine::from(&fault) });
+    }
+    stream.set_read_timeout(Some(REQUEST_TIMEOUT))?;
+    let envelope = wire::receive::<Envelope>(&mut BufReader::new(&stream));
+    let request = match envelope {
+        Ok(None) => return Ok(()),
+        Ok(Some(envelope)) if envelope.version == PROTOCOL_VERSION => envelope.request,
+        Ok(Some(_)) | Err(_) => {
+            return wire::send(&mut stream, &Line::Fault { fault: FaultLine::from(&misfit()) });
+        }
+    };
+    if matches!(request, Request::Stop) {
+        return stop(stream, forest, ending);
+    }
+    let events = Events::new(stream.try_clone()?);
+    let outcome = guarded(forest, request, &events);
+    let line = match outcome {
+        Ok(value) => Line::Done { value },
+        Err(fault) => Line::Fault { fault: FaultLine::from(&fault) },
+    };
+    wire::send(&mut stream, &line)
+}
+
+fn guarded(forest: &Arc<Forest>, request: Request, events: &Events) -> Result<serde_json::Value, Fault> {
+    let caught = catch_unwind(AssertUnwindSafe(|| answer(forest, request, events)));
+    caught.unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
+        Err(Fault::new(Code::Internal, format!("an invariant of the daemon is broken: {text}")))
+    })
+}
+
+fn stop(mut stream: UnixStream, forest: &Arc<Forest>, ending: &Sender<Ending>) -> io::Result<()> {
+    let value = serde_json::to_value(forest.close()).map_err(io::Error::other)?;
+    let sent = wire::send(&mut stream, &Line::Done { value });
+    // The caller may have gone; the daemon ends all the same.
+    let _ = ending.send(Ending::Asked { _connection: stream });
+    sent
+}
+
+fn misfit() -> Fault {
+    Fault::new(Code::DaemonUnreachable, "the command and the running daemon are of different versions")
+        .hint("weald daemon restart")
+}
+
+/// Progress as lines to the caller.
+struct Events {
+    state: Mutex<EventState>,
+}
+
+struct EventState {
+    stream: UnixStream,
+    title: String,
+    done: u64,
+    total: u64,
+    told: Instant,
+    gone: bool,
+}
+
+impl Events {
+    fn new(stream: UnixStream) -> Self {
+        // A caller that stops reading (a stopped process) must not hold the work up.
+        let _ = stream.set_write_timeout(Some(REQUEST_TIMEOUT));
+        let state =
+            EventState { stream, title: String::new(), done: 0, total: 0, told: Instant::now(), gone: false };
+        Self { state: Mutex::new(state) }
+    }
+
+    fn change(&self, change: impl FnOnce(&mut EventState)) {
+        let mut state = crate::locked(&self.state);
+        change(&mut state);
+        if state.gone || state.told.elapsed() < PROGRESS_PAUSE {
+            return;
+        }
+        state.told = Instant::now();
+        let line = Line::Progress { title: state.title.clone(), done: state.done, total: state.total };
+        state.gone = wire::send(&mut state.stream, &line).is_err();
+    }
+}
+
+impl Progress for Events {
+    fn stage(&self, title: &str, total: u64) {
+        self.change(|state| {
+            state.title = title.to_owned();
+            state.total = total;
+            state.done = 0;
+        });
+    }
+
+    fn advance(&self, steps: u64) {
+        self.change(|state| state.done += steps);
+    }
+}

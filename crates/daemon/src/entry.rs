@@ -1,0 +1,246 @@
+//! One workspace of the forest, loaded or not, mounted or not.
+//!
+//! Lock order: `life` (held over mounting and unmounting), then `loaded` (held while the log is read), then `row`,
+//! `figures` and `fault` (held for a moment). No other entry's lock is taken while one of these is held.
+
+use crate::head::{self, Head};
+use crate::locked;
+use crate::protocol::FaultLine;
+use crate::stores::Stores;
+use std::sync::mpsc::Receiver;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::time::{Duration, Instant};
+use weald_engine::{Summary, Workspace};
+use weald_fuse::connection::Handler;
+use weald_fuse::reply::Reply;
+use weald_fuse::request::Request;
+use weald_fuse::{Adapter, MemberId, Mount};
+use weald_model::{Errno, Fault, WorkspaceId};
+use weald_store::registry::{State, WorkspaceRow};
+
+/// How long a workspace may be in use by others before it is kept in memory after all.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
+/// Pause between two looks.
+const CLOSE_PAUSE: Duration = Duration::from_millis(1);
+
+/// A workspace.
+pub(crate) struct Entry {
+    /// Its id.
+    pub(crate) id: WorkspaceId,
+    row: Mutex<WorkspaceRow>,
+    life: Mutex<Life>,
+    loaded: Mutex<Option<Arc<Workspace>>>,
+    figures: Mutex<Option<Figures>>,
+    fault: Mutex<Option<Fault>>,
+}
+
+/// Whether it is in the file tree.
+#[derive(Default)]
+pub(crate) struct Life {
+    /// The mount, while there is one.
+    pub(crate) mount: Option<Live>,
+}
+
+/// A mount that is served.
+pub(crate) struct Live {
+    /// To unmount it.
+    pub(crate) mount: Mount,
+    /// Its place in the pool.
+    pub(crate) member: MemberId,
+    /// Tells when the pool has seen the end of it.
+    pub(crate) end: Receiver<()>,
+}
+
+/// What `list` shows of a workspace's inside.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Figures {
+    /// Counts and sizes.
+    pub(crate) summary: Summary,
+    /// Branch and commit.
+    pub(crate) head: Head,
+}
+
+impl Entry {
+    /// An entry that is neither loaded nor mounted.
+    pub(crate) fn new(row: WorkspaceRow) -> Arc<Self> {
+        Arc::new(Self {
+            id: row.id,
+            row: Mutex::new(row),
+            life: Mutex::default(),
+            loaded: Mutex::default(),
+            figures: Mutex::default(),
+            fault: Mutex::default(),
+        })
+    }
+
+    /// An entry that was just made.
+    pub(crate) fn with(row: WorkspaceRow, workspace: Arc<Workspace>) -> Arc<Self> {
+        let entry = Self::new(row);
+        *locked(&entry.loaded) = Some(workspace);
+        entry
+    }
+
+    /// A copy of its row.
+    pub(crate) fn row(&self) -> WorkspaceRow {
+        locked(&self.row).clone()
+    }
+
+    /// Its name now.
+    pub(crate) fn name(&self) -> String {
+        locked(&self.row).name.clone()
+    }
+
+    /// Where it is in its life.
+    pub(crate) fn state(&self) -> State {
+        locked(&self.row).state
+    }
+
+    /// Replaces the row. The caller has written it to the registry.
+    pub(crate) fn set_row(&self, row: WorkspaceRow) {
+        *locked(&self.row) = row;
+    }
+
+    /// Takes the lock that mounting, renaming and removing hold.
+    pub(crate) fn life(&self) -> MutexGuard<'_, Life> {
+        locked(&self.life)
+    }
+
+    /// Why it is closed or could not be mounted.
+    pub(crate) fn fault(&self) -> Option<Fault> {
+        locked(&self.fault).clone()
+    }
+
+    /// The same, for the wire.
+    pub(crate) fn fault_line(&self) -> Option<FaultLine> {
+        locked(&self.fault).as_ref().map(FaultLine::from)
+    }
+
+    /// Remembers or clears a fault.
+    pub(crate) fn set_fault(&self, fault: Option<Fault>) {
+        *locked(&self.fault) = fault;
+    }
+
+    /// The workspace, loading it when it is not. A damaged log is found here; the entry remembers it.
+    pub(crate) fn load(&self, stores: &Stores) -> Result<Arc<Workspace>, Fault> {
+        let mut loaded = locked(&self.loaded);
+        self.load_into(&mut loaded, stores)
+    }
+
+    fn load_into(
+        &self,
+        loaded: &mut Option<Arc<Workspace>>,
+        stores: &Stores,
+    ) -> Result<Arc<Workspace>, Fault> {
+        if let Some(workspace) = loaded {
+            return Ok(workspace.clone());
+        }
+        match stores.load(&self.row()) {
+            Ok(workspace) => {
+                self.set_fault(None);
+                Ok(loaded.insert(workspace).clone())
+            }
+            Err(fault) => {
+                eprintln!("weald: {}: {fault} [{}]", self.name(), fault.code);
+                self.set_fault(Some(fault.clone()));
+                Err(fault)
+            }
+        }
+    }
+
+    /// Makes what is loaded durable, and lets go of its memory. Only while it is not mounted. One that somebody
+    /// still uses stays loaded.
+    pub(crate) fn unload(&self) {
+        let mut loaded = locked(&self.loaded);
+        if let Some(workspace) = loaded.take() {
+            *locked(&self.figures) = Some(figures(&workspace));
+            if let Err(error) = workspace.sync() {
+                eprintln!("weald: {}: making changes durable: {error}", self.name());
+            }
+            *loaded = close(workspace).err();
+        }
+    }
+
+    /// What is in it. One that is not loaded is read once and let go again, so that a list of many idle workspaces
+    /// leaves no memory behind.
+    pub(crate) fn figures(&self, stores: &Stores) -> Result<Figures, Fault> {
+        let mut loaded = locked(&self.loaded);
+        if let Some(workspace) = loaded.clone() {
+            drop(loaded);
+            return Ok(figures(&workspace));
+        }
+        if let Some(figures) = locked(&self.figures).clone() {
+            return Ok(figures);
+        }
+        let mut own = None;
+        let workspace = self.load_into(&mut own, stores)?;
+        let figures = figures(&workspace);
+        *locked(&self.figures) = Some(figures.clone());
+        drop(own.take());
+        // Still under the lock: nobody else gets the workspace before its log is closed.
+        *loaded = close(workspace).err();
+        Ok(figures)
+    }
+}
+
+/// Drops a workspace once nobody else has it, so that its log is never open twice: the flusher may be at it. Gives
+/// it back when that takes too long.
+fn close(mut workspace: Arc<Workspace>) -> Result<(), Arc<Workspace>> {
+    let since = Instant::now();
+    while since.elapsed() < CLOSE_PATIENCE {
+        match Arc::try_unwrap(workspace) {
+            Ok(closed) => {
+                drop(closed);
+                return Ok(());
+            }
+            Err(shared) => workspace = shared,
+        }
+        std::thread::sleep(CLOSE_PAUSE);
+    }
+    Err(workspace)
+}
+
+fn figures(workspace: &Workspace) -> Figures {
+    Figures { summary: workspace.summary(), head: head::head(workspace) }
+}
+
+/// The file system of a mount whose workspace is loaded when the kernel first asks for something.
+pub(crate) struct LateAdapter {
+    entry: Arc<Entry>,
+    stores: Arc<Stores>,
+    adapter: OnceLock<Adapter>,
+    /// Held while loading, so that the log is read once.
+    loading: Mutex<()>,
+}
+
+impl LateAdapter {
+    /// Loads nothing yet.
+    pub(crate) fn new(entry: Arc<Entry>, stores: Arc<Stores>) -> Self {
+        Self { entry, stores, adapter: OnceLock::new(), loading: Mutex::new(()) }
+    }
+
+    fn adapter(&self) -> Result<&Adapter, Errno> {
+        if let Some(adapter) = self.adapter.get() {
+            return Ok(adapter);
+        }
+        let _once = locked(&self.loading);
+        if self.adapter.get().is_none() {
+            // Told once by `load`; every program that asks gets EIO.
+            let workspace = self.entry.load(&self.stores).map_err(|_| Errno::Io)?;
+            let adapter = Adapter::new(workspace)?;
+            return Ok(self.adapter.get_or_init(|| adapter));
+        }
+        self.adapter.get().ok_or(Errno::Io)
+    }
+}
+
+impl Handler for LateAdapter {
+    fn answer(&self, request: &Request<'_>, reply: &mut Reply) -> Result<(), Errno> {
+        self.adapter()?.answer(request, reply)
+    }
+
+    fn ended(&self) {
+        if let Some(adapter) = self.adapter.get() {
+            adapter.ended();
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! What went wrong below, in words for people.
+
+use std::path::Path;
+use weald_engine::OpenError;
+use weald_model::{Code, Errno, Fault};
+use weald_store::cas::CasError;
+use weald_store::home::{HomeError, HomeManifestError};
+use weald_store::log::LogError;
+use weald_store::manifest::ManifestError;
+use weald_store::registry::RegistryError;
+
+/// A home that could not be opened.
+pub(crate) fn home(root: &Path, error: HomeError) -> Fault {
+    match error {
+        HomeError::Locked { .. } => {
+            Fault::new(Code::DaemonRunning, format!("another daemon owns the home: {error}"))
+                .hint("use it, or end it with: weald daemon stop")
+        }
+        HomeError::ReadOnly { .. } => Fault::new(Code::HomeReadOnly, error.to_string())
+            .hint("set WEALD_HOME to a directory you can write"),
+        HomeError::Foreign { .. } => Fault::new(Code::NotAllowed, format!("Weald's home {error}"))
+            .hint("set WEALD_HOME to a directory of your own"),
+        HomeError::Format { .. } => Fault::new(Code::StoreDamaged, error.to_string())
+            .hint("use the version of weald that made it, or another WEALD_HOME"),
+        HomeError::Io { ref path, error } => Fault::host(&path.display().to_string(), &error),
+        HomeError::Log(error) => log("home", &error),
+        HomeError::Registry(error) => {
+            let db = root.join("registry.db");
+            let damaged = matches!(error, RegistryError::Damaged(_));
+            let fault = registry(error);
+            if damaged {
+                fault.hint(format!("mv {0} {0}.damaged; it is rebuilt from the logs", db.display()))
+            } else {
+                fault
+            }
+        }
+    }
+}
+
+/// A refused read or write of the registry.
+pub(crate) fn registry(error: RegistryError) -> Fault {
+    let code = match &error {
+        RegistryError::Damaged(_) | RegistryError::Version(_) => Code::StoreDamaged,
+        RegistryError::Exists => Code::NameTaken,
+        RegistryError::Missing => Code::UnknownWorkspace,
+        RegistryError::Sqlite { .. } if error.is_full() => Code::DiskFull,
+        RegistryError::Sqlite { .. } => Code::HostIo,
+    };
+    Fault::new(code, error.to_string())
+}
+
+/// A workspace that could not be made, forked or opened.
+pub(crate) fn open(name: &str, error: &OpenError) -> Fault {
+    match error {
+        OpenError::Log(error) => log(name, error),
+        OpenError::Record(..) => damaged(name, &error.to_string()),
+        OpenError::Unrooted(..) => Fault::new(Code::LogDamaged, error.to_string())
+            .hint(format!("nothing in it was ever durable; remove it with: weald remove {name} --force")),
+    }
+}
+
+/// A log that could not be read or written.
+pub(crate) fn log(name: &str, error: &LogError) -> Fault {
+    match error {
+        LogError::Io { .. } => match error.errno() {
+            Errno::NoSpace | Errno::Quota => disk_full(&error.to_string()),
+            Errno::ReadOnly => Fault::new(Code::HomeReadOnly, error.to_string()),
+            _ => Fault::new(Code::HostIo, error.to_string()),
+        },
+        _ => damaged(name, &error.to_string()),
+    }
+}
+
+fn damaged(name: &str, why: &str) -> Fault {
+    Fault::new(Code::LogDamaged, format!("the log of `{name}` is damaged, so it stays closed: {why}")).hint(format!(
+        "nothing was changed; bring the file back from a copy, or put it away with: weald remove {name} --force"
+    ))
+}
+
+fn disk_full(why: &str) -> Fault {
+    Fault::new(Code::DiskFull, why.to_owned())
+        .hint("free space on that disk, for example with: weald trash empty")
+}
+
+/// Content by hash that could not be kept.
+pub(crate) fn cas(error: &CasError) -> Fault {
+    match error.errno() {
+        Errno::NoSpace | Errno::Quota => disk_full(&error.to_string()),
+        Errno::ReadOnly => Fault::new(Code::HomeReadOnly, error.to_string()),
+        _ => Fault::new(Code::StoreDamaged, error.to_string()),
+    }
+}
+
+/// A manifest that could not be built, kept or opened.
+pub(crate) fn manifest(error: &HomeManifestError) -> Fault {
+    match error {
+        HomeManifestError::Io { path, error } => Fault::host(&path.display().to_string(), error),
+        HomeManifestError::Manifest(error) => built(error),
+    }
+}
+
+/// A manifest that could not be built or is damaged.
+pub(crate) fn built(error: &ManifestError) -> Fault {
+    match error {
+        ManifestError::Hostile { .. } => Fault::new(Code::HostileTree, error.to_string())
+            .hint("nothing was made; look at the commit with: git ls-tree -r REV"),
+        ManifestError::Source(_) => {
+            Fault::new(Code::MissingObject, error.to_string()).hint("run `git fsck` in the source")
+        }
+        _ => Fault::new(Code::StoreDamaged, error.to_string()),
+    }
+}
+
+/// A file operation of our own in a workspace.
+pub(crate) fn errno(doing: &str, error: Errno) -> Fault {
+    match error {
+        Errno::NoSpace | Errno::Quota => disk_full(&format!("{doing}: {error}")),
+        Errno::ReadOnly => Fault::new(Code::HomeReadOnly, format!("{doing}: {error}")),
+        _ => Fault::new(Code::HostIo, format!("{doing}: {error}")),
+    }
+}

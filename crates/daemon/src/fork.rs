@@ -1,0 +1,113 @@
+//! Forking: a new log that begins where another stands. Cost does not depend on what is in the workspace.
+//!
+//! Order of the steps as in `create`: marker, log, row, marker away, mount. A fork waits for no disk: like any change
+//! it is durable at the first fsync in it or within the flush interval. It needs no pin of its own, since its
+//! parent's log, and with it the parent's pin, stays as long as a fork reads it (`sweep_lineage`).
+
+use crate::entry::Entry;
+use crate::forest::{Claim, Forest};
+use crate::protocol::ForkRequest;
+use crate::report::{ForkReport, Forked};
+use crate::{card, faults, mount_point, mounting};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use weald_engine::Workspace;
+use weald_model::{Code, Fault, Progress};
+use weald_store::registry::{Origin, State, WorkspaceRow};
+
+impl Forest {
+    /// Makes one fork, or `count` of them. When one fails, those before it stay.
+    pub(crate) fn fork(
+        self: &Arc<Self>,
+        ask: &ForkRequest,
+        progress: &dyn Progress,
+    ) -> Result<Forked, Fault> {
+        self.open_for_work()?;
+        let parent = self.find(&ask.from)?;
+        let places = places(ask);
+        // All names first: either all forks can be made, or none is begun.
+        let claims: Result<Vec<Claim>, Fault> = places.iter().map(|(name, _)| self.claim(name)).collect();
+        let claims = claims?;
+        let workspace = parent.load(&self.stores)?;
+        let mounted_at = parent.life().mount.as_ref().map(|live| live.mount.path.clone());
+        if let Some(path) = mounted_at {
+            mounting::flush(&path);
+        }
+        progress.stage("forking", places.len() as u64);
+        let mut forks = Vec::with_capacity(places.len());
+        for (claim, (_, path)) in claims.into_iter().zip(places) {
+            forks.push(self.fork_one(&parent, &workspace, claim, path)?);
+            progress.advance(1);
+        }
+        Ok(Forked { from: parent.name(), forks })
+    }
+
+    fn fork_one(
+        &self,
+        parent: &Entry,
+        workspace: &Workspace,
+        claim: Claim,
+        mount_path: PathBuf,
+    ) -> Result<ForkReport, Fault> {
+        mount_point::prepare(&mount_path)?;
+        let mut row = WorkspaceRow {
+            id: self.stores.fresh_id(),
+            name: claim.name().to_owned(),
+            state: State::Active,
+            created_at: self.stores.now(),
+            trashed_at: None,
+            mount_path,
+            ..parent.row()
+        };
+        let undo = |row: &WorkspaceRow| {
+            self.stores.discard(row.id, None);
+            mount_point::discard(&row.mount_path);
+        };
+        let fork = self.grow_fork(workspace, &mut row).inspect_err(|_| undo(&row))?;
+        let entry = Entry::with(row.clone(), fork);
+        if let Err(fault) = self.mount(&entry) {
+            let _ = self.stores.home.registry().delete_workspace(row.id);
+            undo(&row);
+            return Err(fault);
+        }
+        self.insert(entry);
+        claim.keep();
+        Ok(ForkReport { name: row.name, id: row.id.to_string(), path: row.mount_path.display().to_string() })
+    }
+
+    /// Makes log and row.
+    fn grow_fork(&self, workspace: &Workspace, row: &mut WorkspaceRow) -> Result<Arc<Workspace>, Fault> {
+        self.stores.mark(row.id)?;
+        let failed = |error: &_| faults::open(&row.name, error);
+        let fork = workspace.fork(row.id, &card::write(row)).map_err(|error| failed(&error))?;
+        let origin = Workspace::origin(&self.stores.shared, row.id).map_err(|error| failed(&error))?;
+        row.origin = origin.parent.map(|(parent, seq)| Origin { parent, seq });
+        self.stores.home.registry().insert_workspace(row).map_err(faults::registry)?;
+        self.stores.unmark(row.id);
+        Ok(fork)
+    }
+}
+
+/// Names and mount points of the forks.
+fn places(ask: &ForkRequest) -> Vec<(String, PathBuf)> {
+    let root = Path::new(&ask.mount_root);
+    match (ask.count, &ask.at) {
+        (None, Some(at)) => vec![(ask.name.clone(), PathBuf::from(at))],
+        (None, None) => vec![(ask.name.clone(), root.join(&ask.name))],
+        (Some(count), at) => {
+            let dir = at.as_deref().map_or(root, Path::new);
+            (1..=count)
+                .map(|number| format!("{}-{number}", ask.name))
+                .map(|name| (name.clone(), dir.join(name)))
+                .collect()
+        }
+    }
+}
+
+/// Refuses a count that makes no sense before anything is begun.
+pub(crate) fn check_count(count: Option<u32>) -> Result<(), Fault> {
+    match count {
+        Some(0 | 10_001..) => Err(Fault::new(Code::BadRequest, "--count is 1 to 10,000")),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,224 @@
+//! Finding, starting and ending the daemon of a home, from the command's side.
+//!
+//! A daemon is started as a detached process of the same program. It tells on its standard output when the
+//! socket answers, or why it will not, so nothing is polled in the common case.
+//! Invariant: whoever loses the race for a home uses the winner. Read next: [`crate::run`].
+
+use crate::ask::{ask, unseen};
+use crate::protocol::{FaultLine, Request};
+use crate::report::{Status, Stopped};
+use crate::wire;
+use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::io::{self, BufReader, Read};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use weald_model::{Code, Fault};
+
+/// Name of the socket in a home.
+pub const SOCKET_NAME: &str = "weald.sock";
+/// Name of the log of the daemon's own words in a home.
+pub const LOG_NAME: &str = "daemon.log";
+/// Name of the file whose lock says that a daemon owns the home.
+pub const LOCK_NAME: &str = "daemon.lock";
+
+/// How long another daemon may take to come up or to go away.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Pause between two looks at something that cannot be waited for.
+const PAUSE: Duration = Duration::from_millis(2);
+
+/// The one line a starting daemon writes.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Announcement {
+    /// The socket answers.
+    Ready,
+    /// It will not run.
+    Failed(FaultLine),
+}
+
+/// What `start` found or did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Launched {
+    /// A new daemon.
+    Started {
+        /// Its process id.
+        pid: u32,
+    },
+    /// It ran already.
+    Running {
+        /// Its process id.
+        pid: u32,
+    },
+}
+
+/// Connects to the daemon of `home`, starting it when none answers.
+pub fn connect_or_start(home: &Path) -> Result<UnixStream, Fault> {
+    match connect(home)? {
+        Some(stream) => Ok(stream),
+        None => {
+            start_process(home)?;
+            wait_for_socket(home)
+        }
+    }
+}
+
+/// Makes sure that a daemon runs.
+pub fn start(home: &Path) -> Result<Launched, Fault> {
+    if let Some(stream) = connect(home)? {
+        let status: Status = ask(stream, Request::Status, &mut unseen)?;
+        return Ok(Launched::Running { pid: status.pid });
+    }
+    if let Some(pid) = start_process(home)? {
+        return Ok(Launched::Started { pid });
+    }
+    let status: Status = ask(wait_for_socket(home)?, Request::Status, &mut unseen)?;
+    Ok(Launched::Running { pid: status.pid })
+}
+
+/// Ends the daemon of `home` and waits until it is gone; None when none ran.
+pub fn stop(home: &Path) -> Result<Option<Stopped>, Fault> {
+    let Some(stream) = connect(home)? else { return Ok(None) };
+    let watch = stream.try_clone().map_err(|error| unreachable(&error))?;
+    let stopped: Stopped = ask(stream, Request::Stop, &mut unseen)?;
+    wait_until_gone(home, watch)?;
+    Ok(Some(stopped))
+}
+
+/// The connection ends with the process; then its lock must be free.
+fn wait_until_gone(home: &Path, mut watch: UnixStream) -> Result<(), Fault> {
+    let _ = watch.set_read_timeout(Some(PATIENCE));
+    let mut rest = Vec::new();
+    // An error here is the end of the connection, too.
+    let _ = watch.read_to_end(&mut rest);
+    let since = Instant::now();
+    while is_locked(&home.join(LOCK_NAME)) {
+        if since.elapsed() > PATIENCE {
+            return Err(Fault::new(Code::DaemonUnreachable, "the daemon was told to end and still runs")
+                .hint(format!("look at {}", home.join(LOG_NAME).display())));
+        }
+        std::thread::sleep(PAUSE);
+    }
+    Ok(())
+}
+
+fn is_locked(path: &Path) -> bool {
+    let Ok(file) = File::open(path) else { return false };
+    rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_err()
+}
+
+/// None when nothing listens.
+fn connect(home: &Path) -> Result<Option<UnixStream>, Fault> {
+    match wire::connect(&home.join(SOCKET_NAME)) {
+        Ok(stream) => Ok(Some(stream)),
+        Err(error) => match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => Ok(None),
+            io::ErrorKind::PermissionDenied => Err(Fault::new(
+                Code::NotAllowed,
+                format!("Weald's home {} belongs to somebody else", home.display()),
+            )
+            .hint("set WEALD_HOME to a directory of your own")),
+            _ => Err(unreachable(&error)),
+        },
+    }
+}
+
+/// Starts a daemon process and returns its id once it is ready; None when another one owns the home.
+fn start_process(home: &Path) -> Result<Option<u32>, Fault> {
+    let mut child = spawn(home)?;
+    let pid = child.id();
+    let output = child.stdout.take().expect("standard output is a pipe");
+    match wire::receive::<Announcement>(&mut BufReader::new(output)) {
+        Ok(Some(Announcement::Ready)) => Ok(Some(pid)),
+        Ok(Some(Announcement::Failed(fault))) => {
+            let _ = child.wait();
+            let fault = Fault::from(fault);
+            if fault.code == Code::DaemonRunning { Ok(None) } else { Err(fault) }
+        }
+        Ok(None) | Err(_) => Err(died(home, &mut child)),
+    }
+}
+
+fn spawn(home: &Path) -> Result<Child, Fault> {
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(home)
+        .map_err(|error| home_fault(home, "making Weald's home", &error))?;
+    let log = std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(home.join(LOG_NAME))
+        .map_err(|error| home_fault(home, "opening daemon.log in Weald's home", &error))?;
+    let mut command = Command::new(own_program());
+    command.args(["daemon", "run", "--announce"]).env("WEALD_HOME", home).current_dir("/");
+    // Called from a git hook, these would make every git the daemon runs look at the wrong repository.
+    for (name, _) in std::env::vars_os().filter(|(name, _)| is_git_local(name)) {
+        command.env_remove(name);
+    }
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).spawn().map_err(|error| {
+        Fault::new(Code::DaemonUnreachable, format!("the daemon's process could not be started: {error}"))
+    })
+}
+
+/// The variables that bind git to one repository (`git rev-parse --local-env-vars`).
+fn is_git_local(name: &std::ffi::OsStr) -> bool {
+    let Some(name) = name.to_str() else { return false };
+    matches!(
+        name,
+        "GIT_DIR"
+            | "GIT_WORK_TREE"
+            | "GIT_INDEX_FILE"
+            | "GIT_COMMON_DIR"
+            | "GIT_PREFIX"
+            | "GIT_OBJECT_DIRECTORY"
+            | "GIT_ALTERNATE_OBJECT_DIRECTORIES"
+            | "GIT_NAMESPACE"
+            | "GIT_SHALLOW_FILE"
+            | "GIT_GRAFT_FILE"
+            | "GIT_REPLACE_REF_BASE"
+            | "GIT_NO_REPLACE_OBJECTS"
+            | "GIT_IMPLICIT_WORK_TREE"
+            | "GIT_INTERNAL_SUPER_PREFIX"
+    )
+}
+
+/// The program of this process, also when its file was replaced by an upgrade meanwhile.
+fn own_program() -> PathBuf {
+    std::env::current_exe().ok().filter(|path| path.exists()).unwrap_or_else(|| "/proc/self/exe".into())
+}
+
+fn home_fault(home: &Path, doing: &str, error: &io::Error) -> Fault {
+    Fault::host(&format!("{doing} {}", home.display()), error)
+        .hint("set WEALD_HOME to a directory you can write, on a disk with space")
+}
+
+fn died(home: &Path, child: &mut Child) -> Fault {
+    let status = child.wait().map_or_else(|error| error.to_string(), |status| status.to_string());
+    Fault::new(Code::DaemonUnreachable, format!("the daemon ended while it started ({status})"))
+        .hint(format!("look at the end of {}", home.join(LOG_NAME).display()))
+}
+
+/// Waits for the daemon that another command is starting.
+fn wait_for_socket(home: &Path) -> Result<UnixStream, Fault> {
+    let since = Instant::now();
+    loop {
+        if let Some(stream) = connect(home)? {
+            return Ok(stream);
+        }
+        if since.elapsed() > PATIENCE {
+            return Err(Fault::new(Code::DaemonUnreachable, "a daemon owns this home and does not answer")
+                .hint(format!("look at the end of {}", home.join(LOG_NAME).display())));
+        }
+        std::thread::sleep(PAUSE);
+    }
+}
+
+fn unreachable(error: &io::Error) -> Fault {
+    Fault::new(Code::DaemonUnreachable, format!("the daemon does not answer: {error}"))
+        .hint("weald daemon restart")
+}

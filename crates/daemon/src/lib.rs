@@ -1,0 +1,42 @@
+//! The daemon: owns the store of a home, mounts its workspaces, and answers the command line over a socket.
+//!
+//! Invariants: one daemon per home; nothing is visible before it is whole and durable; what is removed can be had
+//! back until the trash is emptied. Read first [`protocol`] (what can be asked), then `forest` (the set of
+//! workspaces) and its verbs (`create`, `fork`, `rename`, `removal`, `trash`, `survey`), [`run`] (life of the
+//! process) and [`launch`] (how a command finds it).
+
+pub mod ask;
+pub mod launch;
+pub mod protocol;
+pub mod report;
+pub mod run;
+
+mod answer;
+mod card;
+mod control;
+mod create;
+mod entry;
+mod faults;
+mod forest;
+mod fork;
+mod head;
+mod known;
+mod mount_point;
+mod mounting;
+mod occupants;
+mod reconcile;
+mod removal;
+mod rename;
+mod stores;
+mod survey;
+mod take_in;
+mod trash;
+mod wire;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Takes a lock. A panic while one was held has been answered as a fault already, and what these locks guard is
+/// whole at every step.
+fn locked<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

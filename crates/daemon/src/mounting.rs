@@ -1,0 +1,170 @@
+//! Putting workspaces into the file tree and taking them out again.
+//!
+//! Invariant: a mount is served before its entry says that it is mounted; an entry is mounted again only after the
+//! end of its last connection was seen, since that end purges unlinked files.
+
+use crate::entry::{Entry, LateAdapter, Life, Live};
+use crate::forest::Forest;
+use crate::mount_point;
+use crate::occupants;
+use rustix::fs::{Mode, OFlags};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::channel;
+use std::time::Duration;
+use weald_fuse::transport::dev::Device;
+use weald_fuse::{Access, Caching, Connection, MountOptions, Unmount};
+use weald_model::{Code, Fault};
+use weald_store::registry::WorkspaceRow;
+
+/// The end of a connection follows its unmount within microseconds; this bounds what a bug could cost.
+const END_PATIENCE: Duration = Duration::from_secs(5);
+
+impl Forest {
+    /// Mounts a workspace, unless it is mounted. The entry remembers why it could not be.
+    pub(crate) fn mount(&self, entry: &Arc<Entry>) -> Result<(), Fault> {
+        let mut life = entry.life();
+        if life.mount.is_some() {
+            return Ok(());
+        }
+        let mounted = self.mount_locked(entry, &mut life);
+        if let Err(fault) = &mounted {
+            eprintln!("weald: mounting {}: {fault} [{}]", entry.name(), fault.code);
+        }
+        entry.set_fault(mounted.as_ref().err().cloned());
+        mounted
+    }
+
+    /// The same, for a caller that holds the entry's life.
+    pub(crate) fn mount_locked(&self, entry: &Arc<Entry>, life: &mut Life) -> Result<(), Fault> {
+        self.open_for_work()?;
+        let row = entry.row();
+        mount_point::prepare(&row.mount_path)?;
+        let mounted = weald_fuse::mount::mount(&options(&row))?;
+        let live = self.serve(entry, mounted.device, mounted.mount.clone());
+        life.mount = Some(live.inspect_err(|_| {
+            // Nobody serves it; the error that led here is the one to tell.
+            let _ = mounted.mount.unmount(Unmount::Lazy);
+        })?);
+        Ok(())
+    }
+
+    fn serve(
+        &self,
+        entry: &Arc<Entry>,
+        device: std::os::fd::OwnedFd,
+        mount: weald_fuse::Mount,
+    ) -> Result<Live, Fault> {
+        let host = |error: std::io::Error| Fault::host("serving the mount", &error);
+        let device = Arc::new(Device::new(device).map_err(host)?);
+        let handler = Arc::new(LateAdapter::new(entry.clone(), Arc::clone(&self.stores)));
+        let connection = Connection::new(device, handler, Caching::default());
+        let (sender, end) = channel();
+        let ended = Arc::downgrade(entry);
+        let on_end = Box::new(move |member| {
+            // Whoever unmounts through Weald waits for this; nobody waits after `umount` by hand.
+            let _ = sender.send(());
+            if let Some(entry) = ended.upgrade() {
+                let _ = std::thread::Builder::new().name("ended".into()).spawn(move || entry.ended(member));
+            }
+        });
+        let member = self.pool()?.add(connection, on_end).map_err(host)?;
+        Ok(Live { mount, member, end })
+    }
+
+    /// Takes a workspace out of the file tree. Refuses, with names, when somebody is in it, unless `how` is lazy:
+    /// then whoever is in it loses it.
+    pub(crate) fn unmount(&self, entry: &Arc<Entry>, how: Unmount) -> Result<(), Fault> {
+        let mut life = entry.life();
+        self.unmount_locked(entry, &mut life, how)
+    }
+
+    /// The same, for a caller that holds the entry's life.
+    pub(crate) fn unmount_locked(&self, entry: &Entry, life: &mut Life, how: Unmount) -> Result<(), Fault> {
+        let Some(live) = &life.mount else { return Ok(()) };
+        flush(&live.mount.path);
+        match live.mount.unmount(how) {
+            Ok(_) => {}
+            Err(fault) if fault.code == Code::WorkspaceInUse => return Err(in_use(entry, live)),
+            Err(fault) => return Err(fault),
+        }
+        let Some(live) = life.mount.take() else { return Ok(()) };
+        // Ends what a lazy unmount left to those inside, and says whether the pool has seen the end by itself.
+        let ended_here = self.pool().is_ok_and(|pool| pool.remove(live.member));
+        if !ended_here {
+            let _ = live.end.recv_timeout(END_PATIENCE);
+        }
+        Ok(())
+    }
+
+    /// Takes a workspace out of the file tree at the end of the daemon, whoever is in it. True when it was mounted.
+    pub(crate) fn detach(&self, entry: &Arc<Entry>) -> bool {
+        let mut life = entry.life();
+        let Some(path) = life.mount.as_ref().map(|live| live.mount.path.clone()) else { return false };
+        let done = self.unmount_locked(entry, &mut life, Unmount::Normal);
+        let done = done.or_else(|_| self.unmount_locked(entry, &mut life, Unmount::Lazy));
+        match done {
+            Ok(()) => mount_point::discard(&path),
+            Err(fault) => eprintln!("weald: unmounting {}: {fault}", entry.name()),
+        }
+        true
+    }
+}
+
+impl Entry {
+    /// Device number of its mount, as `st_dev` has it.
+    pub(crate) fn device(&self) -> Option<u64> {
+        self.life().mount.as_ref().map(Live::device)
+    }
+
+    /// True while it is in the file tree.
+    pub(crate) fn is_mounted(&self) -> bool {
+        self.life().mount.is_some()
+    }
+
+    /// The connection of a mount has ended by itself: somebody unmounted it by hand.
+    fn ended(&self, member: weald_fuse::MemberId) {
+        let mut life = self.life();
+        if life.mount.as_ref().is_some_and(|live| live.member == member) {
+            life.mount = None;
+        }
+    }
+}
+
+impl Live {
+    /// Device number of the mount.
+    pub(crate) fn device(&self) -> u64 {
+        let (major, minor) = self.mount.identity.device;
+        rustix::fs::makedev(major, minor)
+    }
+}
+
+fn options(row: &WorkspaceRow) -> MountOptions {
+    MountOptions {
+        name: mount_point::identity(&row.name, row.id),
+        path: row.mount_path.clone(),
+        uid: rustix::process::geteuid().as_raw(),
+        gid: rustix::process::getegid().as_raw(),
+        access: if row.allow_other { Access::Everybody } else { Access::OwnerOnly },
+    }
+}
+
+/// Has the kernel write the pages that programs changed through shared mappings.
+pub(crate) fn flush(path: &Path) {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    if let Ok(fd) = rustix::fs::open(path, flags, Mode::empty()) {
+        let _ = rustix::fs::syncfs(fd);
+    }
+}
+
+fn in_use(entry: &Entry, live: &Live) -> Fault {
+    let found = occupants::find(live.device());
+    let who = if found.is_empty() { "a program is in it".to_owned() } else { occupants::sentence(&found) };
+    occupied(&entry.name(), &who)
+}
+
+/// The fault of a workspace that somebody is in.
+pub(crate) fn occupied(name: &str, who: &str) -> Fault {
+    Fault::new(Code::WorkspaceInUse, format!("`{name}` is in use: {who}"))
+        .hint("leave it (cd elsewhere, end the program), or insist with --force")
+}

@@ -1,0 +1,220 @@
+//! What the command and the daemon say to each other: one JSON object per line over a Unix socket.
+//!
+//! A connection carries one request. The daemon answers with any number of [`Line::Progress`], then exactly one
+//! [`Line::Done`] or [`Line::Fault`]. The values inside `Done` are the types of [`crate::report`]; `--json`
+//! prints them as they are, so their field names are stable (docs/cli-json.md).
+//! Invariant: a line is at most [`LINE_BYTES_MAX`] long; longer ones are refused before they are buffered.
+
+use serde::{Deserialize, Serialize};
+use weald_model::{Code, Fault};
+
+/// Raised when a request or an answer changes its meaning. Both sides refuse other numbers.
+pub const PROTOCOL_VERSION: u32 = 1;
+
+/// Longest line in bytes. The longest real ones are lists of a few thousand workspaces.
+pub const LINE_BYTES_MAX: usize = 64 << 20;
+
+/// The first line of a connection.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Envelope {
+    /// [`PROTOCOL_VERSION`] of the sender.
+    pub version: u32,
+    /// What is asked.
+    pub request: Request,
+}
+
+/// Which workspace is meant.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Target {
+    /// Name or id, when given.
+    pub name: Option<String>,
+    /// Where the caller stands; decides when there is no name.
+    pub directory: Option<String>,
+    /// Device number (`st_dev`) of that directory: finds it under bind mounts, too.
+    pub device: Option<u64>,
+}
+
+/// What `weald create` asks.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CreateRequest {
+    /// URL, or absolute path of a repository or directory.
+    pub source: String,
+    /// Name of the workspace; the source's own name when missing.
+    pub name: Option<String>,
+    /// Revision to start from.
+    pub rev: Option<String>,
+    /// Branch to make and stand on.
+    pub branch: Option<String>,
+    /// Depth of a clone.
+    pub depth: Option<u32>,
+    /// Absolute path of the mount point, instead of the mount root.
+    pub at: Option<String>,
+    /// Absolute directory of mount points.
+    pub mount_root: String,
+    /// Other users may enter the mount.
+    pub allow_other: bool,
+}
+
+/// What `weald fork` asks.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ForkRequest {
+    /// The workspace to fork.
+    pub from: Target,
+    /// Name of the fork, or the stem of the names.
+    pub name: String,
+    /// Makes `name-1` to `name-N`.
+    pub count: Option<u32>,
+    /// Absolute path of the mount point (with `count`: the directory of mount points).
+    pub at: Option<String>,
+    /// Absolute directory of mount points.
+    pub mount_root: String,
+}
+
+/// Everything that can be asked.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "snake_case")]
+pub enum Request {
+    /// A new workspace; answers [`crate::report::Created`].
+    Create(CreateRequest),
+    /// Forks; answers [`crate::report::Forked`].
+    Fork(ForkRequest),
+    /// All workspaces that are not in the trash; answers `Vec<WorkspaceRow>`.
+    List,
+    /// One workspace; answers [`crate::report::Info`].
+    Info {
+        /// Which.
+        target: Target,
+    },
+    /// Where a workspace is mounted; answers [`crate::report::Located`].
+    Path {
+        /// Which.
+        target: Target,
+    },
+    /// A new name; answers [`crate::report::Renamed`].
+    Rename {
+        /// Which.
+        target: Target,
+        /// The new name.
+        name: String,
+    },
+    /// To the trash; answers [`crate::report::Removed`].
+    Remove {
+        /// Which.
+        targets: Vec<Target>,
+        /// Also when somebody stands there or commits are nowhere else.
+        force: bool,
+    },
+    /// What is in the trash; answers `Vec<TrashRow>`.
+    TrashList,
+    /// Out of the trash; answers [`crate::report::Restored`].
+    TrashRestore {
+        /// Name or id.
+        name: String,
+        /// A new name, when the old one is taken.
+        new_name: Option<String>,
+        /// Absolute directory of mount points, for a workspace whose old place is taken.
+        mount_root: String,
+    },
+    /// Gone for good; answers [`crate::report::Emptied`].
+    TrashEmpty {
+        /// Only those removed at least so many seconds ago.
+        older_than_secs: Option<u64>,
+    },
+    /// Mounts workspaces; answers [`crate::report::Mounted`].
+    Mount {
+        /// Which; all when empty.
+        targets: Vec<Target>,
+    },
+    /// Unmounts workspaces; answers [`crate::report::Mounted`].
+    Unmount {
+        /// Which; all when empty.
+        targets: Vec<Target>,
+        /// Also when somebody stands there.
+        force: bool,
+    },
+    /// How the daemon is; answers [`crate::report::Status`].
+    Status,
+    /// Unmounts everything and ends the daemon; answers [`crate::report::Stopped`].
+    Stop,
+}
+
+/// A fault on the wire.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FaultLine {
+    /// Stable code, like `W0008`.
+    pub code: String,
+    /// What happened and why.
+    pub message: String,
+    /// What to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+}
+
+impl From<&Fault> for FaultLine {
+    fn from(fault: &Fault) -> Self {
+        Self { code: fault.code.to_string(), message: fault.message.clone(), hint: fault.hint.clone() }
+    }
+}
+
+impl From<FaultLine> for Fault {
+    fn from(line: FaultLine) -> Self {
+        // A newer daemon may know codes this program does not; the message still tells.
+        let code = Code::parse(&line.code).unwrap_or(Code::Internal);
+        Fault { code, message: line.message, hint: line.hint }
+    }
+}
+
+/// One line of the daemon's answer.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Line {
+    /// Long work goes on.
+    Progress {
+        /// What is being done.
+        title: String,
+        /// Steps done.
+        done: u64,
+        /// Steps in all, 0 when unknown.
+        total: u64,
+    },
+    /// Finished.
+    Done {
+        /// The answer.
+        value: serde_json::Value,
+    },
+    /// Refused or failed.
+    Fault {
+        /// Why.
+        fault: FaultLine,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_survives_the_wire() {
+        let fault = Fault::new(Code::NameTaken, "a workspace named `a` exists").hint("weald list");
+        let text = serde_json::to_string(&Line::Fault { fault: FaultLine::from(&fault) }).unwrap();
+        assert_eq!(
+            text,
+            r#"{"event":"fault","fault":{"code":"W0008","message":"a workspace named `a` exists","hint":"weald list"}}"#
+        );
+        let Line::Fault { fault: line } = serde_json::from_str(&text).unwrap() else { panic!("not a fault") };
+        assert_eq!(Fault::from(line), fault);
+    }
+
+    #[test]
+    fn a_code_of_a_newer_daemon_keeps_its_message() {
+        let line = FaultLine { code: "W9999".into(), message: "new".into(), hint: None };
+        let fault = Fault::from(line);
+        assert_eq!((fault.code, fault.message.as_str()), (Code::Internal, "new"));
+    }
+
+    #[test]
+    fn requests_carry_their_name_in_do() {
+        let text = serde_json::to_string(&Request::Info { target: Target::default() }).unwrap();
+        assert_eq!(text, r#"{"do":"info","target":{"name":null,"directory":null,"device":null}}"#);
+    }
+}

@@ -1,0 +1,68 @@
+//! Removing: out of the file tree and into the trash. The log stays as it is.
+
+use crate::entry::Entry;
+use crate::forest::Forest;
+use crate::mount_point;
+use crate::mounting::occupied;
+use crate::occupants;
+use crate::protocol::{FaultLine, Target};
+use crate::report::{Refusal, Removed};
+use std::sync::Arc;
+use weald_fuse::Unmount;
+use weald_model::Fault;
+use weald_store::registry::State;
+
+impl Forest {
+    /// Removes each of the targets that nothing speaks against.
+    pub(crate) fn remove(&self, targets: &[Target], force: bool) -> Result<Removed, Fault> {
+        self.open_for_work()?;
+        let mut removed = Removed { removed: Vec::new(), refused: Vec::new() };
+        for target in targets {
+            let found = self.find(target);
+            let name =
+                found.as_ref().map(|entry| entry.name()).ok().or(target.name.clone()).unwrap_or_default();
+            match found.and_then(|entry| self.remove_one(&entry, force)) {
+                Ok(()) => removed.removed.push(name),
+                Err(fault) => removed.refused.push(Refusal { name, fault: FaultLine::from(&fault) }),
+            }
+        }
+        Ok(removed)
+    }
+
+    fn remove_one(&self, entry: &Arc<Entry>, force: bool) -> Result<(), Fault> {
+        let damaged = entry.load(&self.stores).is_err();
+        if !force && !damaged {
+            self.check_empty(entry)?;
+            // Its branches are looked at through its own mount.
+            self.mount(entry)?;
+            self.check_pushed(entry)?;
+        }
+        let mut life = entry.life();
+        let mut row = entry.row();
+        if row.state != State::Active {
+            return Ok(());
+        }
+        let how = if force { Unmount::Lazy } else { Unmount::Normal };
+        self.unmount_locked(entry, &mut life, how)?;
+        drop(life);
+        if let Ok(figures) = entry.figures(&self.stores) {
+            row.files = figures.summary.files;
+            row.size_bytes = figures.summary.size_bytes;
+            row.private_bytes = figures.summary.private_bytes;
+        }
+        let name = row.name.clone();
+        row.state = State::Trashed;
+        row.trashed_at = Some(self.stores.now());
+        self.save(entry, row.clone())?;
+        self.free_name(&name);
+        entry.unload();
+        mount_point::discard(&row.mount_path);
+        Ok(())
+    }
+
+    fn check_empty(&self, entry: &Entry) -> Result<(), Fault> {
+        let Some(device) = entry.device() else { return Ok(()) };
+        let found = occupants::find(device);
+        if found.is_empty() { Ok(()) } else { Err(occupied(&entry.name(), &occupants::sentence(&found))) }
+    }
+}

@@ -1,0 +1,363 @@
+//! What the daemon answers, and what `--json` prints: field names here are stable and documented in
+//! docs/cli-json.md.
+//!
+//! Invariant: fields are only added, never renamed or given another meaning. Times are RFC 3339 in UTC, sizes
+//! are bytes. Read next: [`crate::protocol`] for which request gets which answer.
+
+use crate::protocol::FaultLine;
+use serde::{Deserialize, Serialize};
+
+/// A moment in time, RFC 3339 in JSON, seconds since 1970 in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Moment(pub i64);
+
+impl Serialize for Moment {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        // Out-of-range times come from damaged or hostile commits; show the nearest one that can be written.
+        let limited = self.0.clamp(-62_135_596_800, 253_402_207_200);
+        let timestamp = jiff::Timestamp::from_second(limited).unwrap_or_default();
+        serializer.collect_str(&timestamp)
+    }
+}
+
+impl<'de> Deserialize<'de> for Moment {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let timestamp: jiff::Timestamp = text.parse().map_err(serde::de::Error::custom)?;
+        Ok(Moment(timestamp.as_second()))
+    }
+}
+
+/// What a workspace is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StatusWord {
+    /// In the file tree.
+    Mounted,
+    /// Whole, not mounted.
+    Idle,
+    /// Removed, can be restored.
+    Trashed,
+    /// Its log or store cannot be read; see the fault.
+    Damaged,
+}
+
+/// A line of `weald list`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct WorkspaceRow {
+    /// Name.
+    pub name: String,
+    /// Id, for ever.
+    pub id: String,
+    /// What it is doing.
+    pub status: StatusWord,
+    /// Branch `HEAD` stands on; null when detached or without git.
+    pub branch: Option<String>,
+    /// Commit `HEAD` leads to; null without git.
+    pub commit: Option<String>,
+    /// Files and symbolic links, `.git` included; null when it cannot be read.
+    pub files: Option<u64>,
+    /// Sum of their sizes.
+    pub size_bytes: Option<u64>,
+    /// Bytes of content that are not the base's.
+    pub private_bytes: Option<u64>,
+    /// Where it is, or would be, mounted.
+    pub path: String,
+    /// The source it was made from: path or URL.
+    pub repo: String,
+    /// When it was made.
+    pub created_at: Moment,
+    /// The workspace it was forked from.
+    pub parent: Option<String>,
+    /// Why it is damaged or could not be mounted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fault: Option<FaultLine>,
+}
+
+/// The commit a workspace stands on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BaseReport {
+    /// Commit id.
+    pub commit: String,
+    /// Tree id.
+    pub tree: String,
+    /// First line of its message.
+    pub subject: Option<String>,
+    /// Commit time.
+    pub time: Moment,
+    /// Branch the workspace started on.
+    pub branch: Option<String>,
+    /// The branch `behind` counts against, like `origin/main`.
+    pub upstream: Option<String>,
+    /// Commits the base is behind its upstream, where known.
+    pub behind: Option<u64>,
+}
+
+/// Answer to create.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Created {
+    /// Name.
+    pub name: String,
+    /// Id.
+    pub id: String,
+    /// Where it is mounted.
+    pub path: String,
+    /// The source.
+    pub repo: String,
+    /// Base commit; null for a plain directory.
+    pub base: Option<BaseReport>,
+    /// Files and symbolic links in it.
+    pub files: u64,
+    /// Sum of their sizes.
+    pub size_bytes: u64,
+    /// What is worth knowing but no fault: files left out, and why.
+    pub notes: Vec<String>,
+}
+
+/// Answer to fork.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Forked {
+    /// The workspace forked from.
+    pub from: String,
+    /// The new ones, in order.
+    pub forks: Vec<ForkReport>,
+}
+
+/// One fork.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ForkReport {
+    /// Name.
+    pub name: String,
+    /// Id.
+    pub id: String,
+    /// Where it is mounted.
+    pub path: String,
+}
+
+/// Answer to info.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Info {
+    /// The fields of `list`.
+    #[serde(flatten)]
+    pub row: WorkspaceRow,
+    /// How it is mounted.
+    pub mount: MountReport,
+    /// Where it comes from.
+    pub source: SourceReport,
+    /// Snapshots of it; none yet.
+    pub snapshots: Vec<serde_json::Value>,
+    /// What it costs.
+    pub store: StoreReport,
+}
+
+/// How a workspace is mounted.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct MountReport {
+    /// True when it is in the file tree.
+    pub mounted: bool,
+    /// Mount point.
+    pub path: String,
+    /// Kind of front end.
+    pub kind: String,
+    /// Device number as `st_dev` reports it.
+    pub device: Option<u64>,
+    /// Other users may enter.
+    pub allow_other: bool,
+    /// Owner of the base's files.
+    pub uid: u32,
+    /// Group of the base's files.
+    pub gid: u32,
+}
+
+/// Where a workspace comes from.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SourceReport {
+    /// `git` or `directory`.
+    pub kind: String,
+    /// As it was given.
+    pub location: String,
+    /// The git directory whose objects the workspace reads.
+    pub git_dir: Option<String>,
+    /// Tree of the base.
+    pub tree: Option<String>,
+    /// Commit of the base.
+    pub base_commit: Option<String>,
+    /// Time of that commit.
+    pub base_time: Option<Moment>,
+    /// The ref that keeps the base alive in the source.
+    pub pin: Option<String>,
+}
+
+/// What a workspace costs on disk.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct StoreReport {
+    /// Bytes its own log takes on the disk.
+    pub disk_bytes: u64,
+    /// Bytes its files show.
+    pub logical_bytes: u64,
+    /// Records in its log.
+    pub records: Option<u64>,
+    /// Bytes of the manifest, which all workspaces on this tree share.
+    pub manifest_bytes: Option<u64>,
+    /// Other workspaces on the same base.
+    pub shared_by: u64,
+    /// Logical bytes of all workspaces on this base, for each byte kept for them once; 1 when nothing is shared.
+    pub dedup_ratio: f64,
+    /// Bytes of private content for each byte it takes on the disk; 1 while nothing is compressed.
+    pub compression_ratio: f64,
+}
+
+/// Answer to path.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Located {
+    /// Name.
+    pub name: String,
+    /// Mount point.
+    pub path: String,
+    /// True when it is mounted there now.
+    pub mounted: bool,
+}
+
+/// Answer to rename.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Renamed {
+    /// The old name.
+    pub from: String,
+    /// The new one.
+    pub name: String,
+    /// Where it is mounted now.
+    pub path: String,
+}
+
+/// Answer to remove. What was not refused was removed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Removed {
+    /// Names that are in the trash now.
+    pub removed: Vec<String>,
+    /// Those that stayed, and why.
+    pub refused: Vec<Refusal>,
+}
+
+/// A workspace for which something was not done.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Refusal {
+    /// Name as asked.
+    pub name: String,
+    /// Why.
+    pub fault: FaultLine,
+}
+
+/// A line of `weald trash list`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TrashRow {
+    /// Name it had.
+    pub name: String,
+    /// Id.
+    pub id: String,
+    /// When it was removed.
+    pub removed_at: Option<Moment>,
+    /// Branch at that time.
+    pub branch: Option<String>,
+    /// Files in it.
+    pub files: Option<u64>,
+    /// Sum of their sizes.
+    pub size_bytes: Option<u64>,
+    /// Private bytes.
+    pub private_bytes: Option<u64>,
+    /// Bytes its log takes on the disk.
+    pub disk_bytes: u64,
+    /// Where it was mounted.
+    pub path: String,
+    /// The source.
+    pub repo: String,
+}
+
+/// Answer to trash restore.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Restored {
+    /// Name now.
+    pub name: String,
+    /// Id.
+    pub id: String,
+    /// Where it is mounted.
+    pub path: String,
+}
+
+/// Answer to trash empty.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Emptied {
+    /// Names that are gone.
+    pub removed: Vec<String>,
+    /// Of these, how many keep their log because forks build on it.
+    pub kept_for_forks: u64,
+    /// Disk space freed.
+    pub freed_bytes: u64,
+}
+
+/// Answer to mount and unmount.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Mounted {
+    /// Those that are in the asked state now.
+    pub workspaces: Vec<Located>,
+    /// Those that are not, and why.
+    pub refused: Vec<Refusal>,
+}
+
+/// Answer to status.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Status {
+    /// Version of the daemon.
+    pub version: String,
+    /// Process id.
+    pub pid: u32,
+    /// Since when it runs.
+    pub started_at: Moment,
+    /// Home directory.
+    pub home: String,
+    /// Workspaces in the file tree.
+    pub mounted: u64,
+    /// Workspaces that are whole, not mounted.
+    pub idle: u64,
+    /// Workspaces in the trash.
+    pub trashed: u64,
+    /// Workspaces that cannot be opened.
+    pub damaged: u64,
+    /// Memory of the daemon (resident).
+    pub memory_bytes: u64,
+    /// Bytes the home takes on the disk.
+    pub disk_bytes: u64,
+    /// Bytes free for it there.
+    pub disk_free_bytes: u64,
+    /// What is wrong and not tied to one command.
+    pub faults: Vec<Refusal>,
+}
+
+/// Answer to stop.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Stopped {
+    /// Process id of the daemon that ends now.
+    pub pid: u32,
+    /// Workspaces it unmounted.
+    pub unmounted: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_are_rfc_3339_and_come_back() {
+        assert_eq!(serde_json::to_string(&Moment(0)).unwrap(), r#""1970-01-01T00:00:00Z""#);
+        assert_eq!(
+            serde_json::from_str::<Moment>(r#""2026-11-21T10:00:00Z""#).unwrap(),
+            Moment(1_795_255_200)
+        );
+    }
+
+    #[test]
+    fn absurd_commit_times_are_shown_not_refused() {
+        for secs in [i64::MIN, i64::MAX] {
+            assert!(serde_json::to_string(&Moment(secs)).is_ok());
+        }
+    }
+}

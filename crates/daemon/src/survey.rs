@@ -1,0 +1,194 @@
+//! What there is: list, info, path, status. Changes nothing.
+
+use crate::entry::{Entry, Figures};
+use crate::forest::Forest;
+use crate::locked;
+use crate::protocol::Target;
+use crate::report::{
+    Info, Located, Moment, MountReport, SourceReport, Status, StatusWord, StoreReport, WorkspaceRow,
+};
+use std::path::Path;
+use std::sync::Arc;
+use weald_model::{Code, Fault, Oid, WorkspaceId};
+use weald_store::registry::{self, State};
+
+impl Forest {
+    /// All workspaces that are not in the trash.
+    pub(crate) fn list(&self) -> Vec<WorkspaceRow> {
+        self.active().iter().map(|entry| self.row(entry).0).collect()
+    }
+
+    fn row(&self, entry: &Entry) -> (WorkspaceRow, Option<Figures>) {
+        let figures = entry.figures(&self.stores).ok();
+        let row = entry.row();
+        let inside = figures.clone().unwrap_or_default();
+        let known = figures.is_some();
+        let parent = row.origin.map(|origin| match self.by_id(origin.parent) {
+            Some(parent) => parent.name(),
+            None => origin.parent.to_string(),
+        });
+        let report = WorkspaceRow {
+            name: row.name,
+            id: row.id.to_string(),
+            status: status(entry, known),
+            branch: inside.head.branch,
+            commit: inside.head.commit,
+            files: known.then_some(inside.summary.files),
+            size_bytes: known.then_some(inside.summary.size_bytes),
+            private_bytes: known.then_some(inside.summary.private_bytes),
+            path: row.mount_path.display().to_string(),
+            repo: row.source,
+            created_at: Moment(row.created_at),
+            parent,
+            fault: entry.fault_line(),
+        };
+        (report, figures)
+    }
+
+    /// Everything about one workspace.
+    pub(crate) fn info(&self, target: &Target) -> Result<Info, Fault> {
+        let entry = self.find(target)?;
+        let stored = entry.row();
+        let (row, figures) = self.row(&entry);
+        let git = stored.repo_path.is_some();
+        let mount = MountReport {
+            mounted: row.status == StatusWord::Mounted,
+            path: row.path.clone(),
+            kind: "fuse".to_owned(),
+            device: entry.device(),
+            allow_other: stored.allow_other,
+            uid: stored.uid,
+            gid: stored.gid,
+        };
+        let source = SourceReport {
+            kind: if git { "git" } else { "directory" }.to_owned(),
+            location: stored.source.clone(),
+            git_dir: stored.repo_path.as_deref().map(|path| path.display().to_string()),
+            tree: git.then(|| stored.tree.clone()),
+            base_commit: stored.commit.clone(),
+            base_time: stored.commit.as_ref().map(|_| Moment(stored.base_time.secs)),
+            pin: git.then(|| weald_git::pin::pin_name(self.first_parent(&stored))),
+        };
+        let store = self.store(&entry, &stored, figures.as_ref());
+        Ok(Info { row, mount, source, snapshots: Vec::new(), store })
+    }
+
+    /// The workspace a line of forks began with; its pin keeps the base of them all.
+    fn first_parent(&self, row: &registry::WorkspaceRow) -> WorkspaceId {
+        let (mut id, mut origin) = (row.id, row.origin);
+        while let Some(parent) = origin {
+            id = parent.parent;
+            origin = self.by_id(id).and_then(|entry| entry.row().origin);
+        }
+        id
+    }
+
+    fn store(&self, entry: &Entry, row: &registry::WorkspaceRow, figures: Option<&Figures>) -> StoreReport {
+        let summary = figures.map(|figures| figures.summary).unwrap_or_default();
+        let tree = Oid::from_hex(&row.tree);
+        let sharing: Vec<Arc<Entry>> = self
+            .active()
+            .into_iter()
+            .filter(|other| tree.is_some() && other.row().tree == row.tree)
+            .collect();
+        let others = sharing.iter().filter(|other| other.id != entry.id).count() as u64;
+        let (mut shown, mut private) = (0, 0);
+        for other in &sharing {
+            let summary = other.figures(&self.stores).map(|figures| figures.summary).unwrap_or_default();
+            shown += summary.size_bytes;
+            private += summary.private_bytes;
+        }
+        let base = tree.and_then(|tree| self.stores.home.manifest(&tree).ok().flatten());
+        let kept = private + base.map_or(0, |manifest| manifest.total_bytes());
+        let file = tree.map(|tree| self.stores.home.paths().manifest(&tree));
+        StoreReport {
+            disk_bytes: self.stores.home.logs().bytes(row.id).unwrap_or(0),
+            logical_bytes: summary.size_bytes,
+            records: figures.map(|_| summary.records),
+            manifest_bytes: file.and_then(|path| std::fs::metadata(path).ok()).map(|data| data.len()),
+            shared_by: others,
+            dedup_ratio: ratio(shown, kept),
+            compression_ratio: 1.0,
+        }
+    }
+
+    /// Where one workspace is.
+    pub(crate) fn locate(&self, target: &Target) -> Result<Located, Fault> {
+        let entry = self.find(target)?;
+        Ok(located(&entry))
+    }
+
+    /// How the daemon is.
+    pub(crate) fn status(&self) -> Result<Status, Fault> {
+        let mut status = Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            started_at: Moment(self.started_at),
+            home: self.stores.home.paths().root().display().to_string(),
+            mounted: 0,
+            idle: 0,
+            trashed: self.in_state(State::Trashed).len() as u64,
+            damaged: 0,
+            memory_bytes: memory_bytes(),
+            disk_bytes: disk_bytes(self.stores.home.paths().root()),
+            disk_free_bytes: self.stores.home.disk().space().map_or(0, |space| space.available),
+            faults: locked(&self.troubles).clone(),
+        };
+        for entry in self.active() {
+            let known = entry.figures(&self.stores).is_ok();
+            match self::status(&entry, known) {
+                StatusWord::Mounted => status.mounted += 1,
+                StatusWord::Idle => status.idle += 1,
+                StatusWord::Damaged | StatusWord::Trashed => status.damaged += 1,
+            }
+            if let Some(fault) = entry.fault_line() {
+                status.faults.push(crate::report::Refusal { name: entry.name(), fault });
+            }
+        }
+        Ok(status)
+    }
+}
+
+fn status(entry: &Entry, readable: bool) -> StatusWord {
+    let damaged =
+        entry.fault().is_some_and(|fault| matches!(fault.code, Code::LogDamaged | Code::StoreDamaged));
+    match (readable && !damaged, entry.is_mounted()) {
+        (false, _) => StatusWord::Damaged,
+        (true, true) => StatusWord::Mounted,
+        (true, false) => StatusWord::Idle,
+    }
+}
+
+/// Where an entry is.
+pub(crate) fn located(entry: &Entry) -> Located {
+    let row = entry.row();
+    Located { name: row.name, path: row.mount_path.display().to_string(), mounted: entry.is_mounted() }
+}
+
+fn ratio(shown: u64, kept: u64) -> f64 {
+    if kept == 0 { 1.0 } else { shown as f64 / kept as f64 }
+}
+
+/// Resident memory of this process: the second field of statm, in pages.
+fn memory_bytes() -> u64 {
+    let text = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages: u64 = text.split(' ').nth(1).and_then(|field| field.parse().ok()).unwrap_or(0);
+    pages * rustix::param::page_size() as u64
+}
+
+/// Allocated bytes below a directory.
+fn disk_bytes(root: &Path) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    let mut sum = 0;
+    let mut dirs = vec![root.to_owned()];
+    while let Some(dir) = dirs.pop() {
+        for entry in std::fs::read_dir(&dir).into_iter().flatten().flatten() {
+            let Ok(data) = entry.metadata() else { continue };
+            sum += data.blocks() * 512;
+            if data.is_dir() {
+                dirs.push(entry.path());
+            }
+        }
+    }
+    sum
+}
