@@ -5,16 +5,19 @@
 //! its own. Read next: `world.rs` (what a step does and what must hold after it).
 
 mod found;
+mod large;
 mod steps;
 mod stream;
+mod threads;
 mod world;
 
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 use steps::{Mix, steps};
+use weald_store::log::Limits;
 use weald_testkit::source::Tree;
 use weald_testkit::{cases, strategy};
-use world::World;
+use world::{SMALL_FILES, World};
 
 fn config(default_cases: u32) -> ProptestConfig {
     ProptestConfig {
@@ -29,9 +32,13 @@ fn base() -> impl Strategy<Value = Option<Tree>> {
     prop_oneof![1 => Just(None), 3 => strategy::tree().prop_map(Some)]
 }
 
+fn limits() -> impl Strategy<Value = Limits> {
+    prop_oneof![Just(Limits::default()), Just(SMALL_FILES)]
+}
+
 /// Runs steps in a new world and compares everything at the end.
-fn run(base: Option<Tree>, steps: &[steps::Step]) -> Result<(), TestCaseError> {
-    let mut world = World::new(base.as_ref());
+fn run(base: Option<Tree>, limits: Limits, steps: &[steps::Step]) -> Result<(), TestCaseError> {
+    let mut world = World::with_limits(base.as_ref(), limits);
     for (number, step) in steps.iter().enumerate() {
         world.step(step).map_err(|why| TestCaseError::fail(format!("step {number} {step:?}:\n{why}")))?;
     }
@@ -42,22 +49,22 @@ proptest! {
     #![proptest_config(config(1500))]
 
     #[test]
-    fn operations_and_forks_answer_as_the_reference(base in base(), steps in steps(Mix::FORKS, 80)) {
-        run(base, &steps)?;
+    fn operations_and_forks_answer_as_the_reference(base in base(), limits in limits(), steps in steps(Mix::FORKS, 80)) {
+        run(base, limits, &steps)?;
     }
 
     #[test]
-    fn restart_and_kill_change_nothing(base in base(), steps in steps(Mix::RESTARTS, 50)) {
-        run(base, &steps)?;
+    fn restart_and_kill_change_nothing(base in base(), limits in limits(), steps in steps(Mix::RESTARTS, 50)) {
+        run(base, limits, &steps)?;
     }
 
     #[test]
-    fn power_cut_leaves_a_prefix_with_all_that_was_synced(base in base(), steps in steps(Mix::CRASHES, 50)) {
-        run(base, &steps)?;
+    fn power_cut_leaves_a_prefix_with_all_that_was_synced(base in base(), limits in limits(), steps in steps(Mix::CRASHES, 50)) {
+        run(base, limits, &steps)?;
     }
 
     #[test]
-    fn failing_disk_fails_the_operation_and_changes_nothing(base in base(), steps in steps(Mix::FAULTS, 50)) {
-        run(base, &steps)?;
+    fn failing_disk_fails_the_operation_and_changes_nothing(base in base(), limits in limits(), steps in steps(Mix::FAULTS, 50)) {
+        run(base, limits, &steps)?;
     }
 }

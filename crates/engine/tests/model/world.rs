@@ -11,7 +11,7 @@ use weald_engine::{Base, Shared, Workspace};
 use weald_model::{Caller, Errno, Oid, Silent, Source, Timestamp, WorkspaceId};
 use weald_store::cas::Cas;
 use weald_store::disk::{Disk, Map};
-use weald_store::log::Logs;
+use weald_store::log::{Limits, Logs};
 use weald_store::manifest::Manifest;
 use weald_testkit::clock::FakeClock;
 use weald_testkit::compare::{
@@ -31,6 +31,9 @@ pub(crate) const USER: Caller =
 pub(crate) const ROOT: Caller = Caller { uid: 0, gid: 0, pid: 8, umask: 0, kill_privileges: false };
 /// Time of the base.
 pub(crate) const BASE_TIME: Timestamp = Timestamp { secs: 1_600_000_000, nanos: 5 };
+/// Files so small that a few operations fill them, and fewer of them open than there are.
+pub(crate) const SMALL_FILES: Limits =
+    Limits { segment_bytes: 32 << 10, data_segment_bytes: 100_000, open_files: 3 };
 /// A full comparison is made each time so many operations were done.
 const OPERATIONS_PER_CHECK: u32 = 6;
 
@@ -56,6 +59,7 @@ pub(crate) struct World {
     pub(crate) disk: CrashDisk,
     pub(crate) clock: Arc<FakeClock>,
     pub(crate) shared: Arc<Shared>,
+    limits: Limits,
     base: Base,
     pub(crate) stems: Vec<Stem>,
     forks: u64,
@@ -64,9 +68,14 @@ pub(crate) struct World {
 impl World {
     /// One workspace on a base.
     pub(crate) fn new(base: Option<&Tree>) -> Self {
+        Self::with_limits(base, Limits::default())
+    }
+
+    /// One workspace on a base, in a store whose files are as small as `limits` say.
+    pub(crate) fn with_limits(base: Option<&Tree>, limits: Limits) -> Self {
         let disk = CrashDisk::default();
         let clock = Arc::new(FakeClock::default());
-        let shared = open_shared(&disk, &clock);
+        let shared = open_shared(&disk, &clock, limits);
         let mut reference = Reference::empty(OWNER, OWNER, BASE_TIME);
         let mut made = Base::empty(OWNER, OWNER, BASE_TIME);
         if let Some(tree) = base {
@@ -77,7 +86,12 @@ impl World {
         let engine = Workspace::create(shared.clone(), id, made.clone(), b"note").expect("it can be created");
         engine.sync().expect("it can be synced");
         let stem = Stem::new(id, engine, vec![reference], true);
-        Self { disk, clock, shared, base: made, stems: vec![stem], forks: 0 }
+        Self { disk, clock, limits, shared, base: made, stems: vec![stem], forks: 0 }
+    }
+
+    /// Opens the first workspace once more, as after a kill.
+    pub(crate) fn open_again(&self, shared: Arc<Shared>) -> Arc<Workspace> {
+        Workspace::open(shared, self.stems[0].id, self.base.clone()).expect("it opens again")
     }
 
     /// Does one step and checks what must hold.
@@ -140,7 +154,7 @@ impl World {
         for stem in &mut self.stems {
             before.push(stem.check()?);
         }
-        self.shared = open_shared(&self.disk, &self.clock);
+        self.shared = open_shared(&self.disk, &self.clock, self.limits);
         for (stem, before) in self.stems.iter_mut().zip(before) {
             stem.engine = Workspace::open(self.shared.clone(), stem.id, self.base.clone())
                 .map_err(|error| format!("{} does not open again: {error}", stem.id))?;
@@ -159,7 +173,7 @@ impl World {
     /// A power cut: each workspace is one of the states it had since it was last synced.
     fn crash(&mut self, seed: u64) -> Checked {
         self.disk = self.disk.crash(seed);
-        self.shared = open_shared(&self.disk, &self.clock);
+        self.shared = open_shared(&self.disk, &self.clock, self.limits);
         for mut stem in std::mem::take(&mut self.stems) {
             match Workspace::open(self.shared.clone(), stem.id, self.base.clone()) {
                 Ok(engine) => {
@@ -326,7 +340,7 @@ impl Stem {
 }
 
 /// Opens the store's parts on a disk.
-pub(crate) fn open_shared(disk: &CrashDisk, clock: &Arc<FakeClock>) -> Arc<Shared> {
+pub(crate) fn open_shared(disk: &CrashDisk, clock: &Arc<FakeClock>, limits: Limits) -> Arc<Shared> {
     let home = Path::new("/home");
     let disk: Arc<dyn Disk> = Arc::new(disk.clone());
     for dir in [home, &home.join("logs"), &home.join("cas")] {
@@ -334,7 +348,7 @@ pub(crate) fn open_shared(disk: &CrashDisk, clock: &Arc<FakeClock>) -> Arc<Share
     }
     disk.sync_dir(home).expect("a directory can be synced");
     disk.sync_dir(Path::new("/")).expect("the root can be synced");
-    let logs = Logs::new(disk.clone(), home.join("logs"));
+    let logs = Logs::with_limits(disk.clone(), home.join("logs"), limits);
     let cas = Cas::new(disk.clone(), home.join("cas"));
     Shared::new(disk, logs, cas, clock.clone(), 1 << 20)
 }
