@@ -231,14 +231,15 @@ fn right_data(files: &Files, id: WorkspaceId, from: Position, to: Position) -> R
         let end = if at.segment == to.segment {
             u64::from(to.offset)
         } else {
-            match data_header(files, id, at.segment + 1)? {
-                Some(next) => next.end_before,
-                None => return Ok(at),
-            }
+            // Without the next segment nobody says where this one ends, but what is in it may be right.
+            data_header(files, id, at.segment + 1)?.map_or(u64::MAX, |next| next.end_before)
         };
         while u64::from(at.offset) < end {
             match right_chunk(&*file, Salt::new(id, number), at.offset, &mut buf) {
-                Ok(Some(bytes)) => at.offset += bytes as u32,
+                Ok(Some(bytes)) => match at.offset.checked_add(bytes as u32) {
+                    Some(next) => at.offset = next,
+                    None => return Ok(at),
+                },
                 Ok(None) => return Ok(at),
                 Err(error) => return Err(LogError::io("reading", &files.path(id, number))(error)),
             }

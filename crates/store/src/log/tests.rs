@@ -204,7 +204,7 @@ fn a_log_that_cannot_be_made_leaves_nothing() {
 }
 
 #[test]
-fn a_failed_sync_stops_the_log_until_it_is_opened_again() {
+fn a_failed_sync_closes_the_log_until_it_is_opened_again() {
     let (disk, logs) = faulty(SMALL);
     let log = logs.create(ID, b"g", Durability::Durable).unwrap();
     log.append(b"a", b"").unwrap();

@@ -30,7 +30,8 @@ pub(super) struct Window {
 
 impl Window {
     pub(super) fn new(file: Arc<dyn DiskFile>, path: PathBuf) -> Result<Self, LogError> {
-        let file_len = file.len().map_err(LogError::io("reading", &path))?;
+        // Nothing Weald writes is longer than a position can say.
+        let file_len = file.len().map_err(LogError::io("reading", &path))?.min(u64::from(u32::MAX));
         Ok(Self { file, path, file_len, bytes: Vec::new(), at: 0 })
     }
 

@@ -164,12 +164,8 @@ impl Log {
 
     pub(super) fn resume(files: Arc<Files>, id: WorkspaceId, mut from: Resume) -> Log {
         from.chain.rest(IDLE_BUFFER_BYTES);
-        let unsynced = || Unsynced {
-            current: !from.is_clean,
-            dir: !from.is_clean,
-            parent: !from.is_clean,
-            ended: Vec::new(),
-        };
+        let unsynced =
+            |current| Unsynced { current, dir: !from.is_clean, parent: !from.is_clean, ended: Vec::new() };
         let tail = Tail {
             file: None,
             at: from.at,
@@ -180,11 +176,12 @@ impl Log {
             frame: Vec::new(),
             durable_log: from.durable_log,
             durable_data: from.durable_data,
-            unsynced: unsynced(),
+            // Even of a clean log the last commit may not be durable.
+            unsynced: unsynced(true),
             syncs: 0,
         };
         debug_assert_eq!(from.is_ended, from.at.offset == 0, "only an ended segment has none after it");
-        let data = DataTail { file: None, at: from.data, unsynced: unsynced() };
+        let data = DataTail { file: None, at: from.data, unsynced: unsynced(!from.is_clean) };
         Log {
             files,
             id,
@@ -248,7 +245,6 @@ impl Log {
         tail.seq = seq;
         let Tail { chain, frame, .. } = &mut *tail;
         chain.add(frame);
-        tail.unsynced.current = true;
         self.writes.fetch_add(1, Ordering::SeqCst);
         let offset = u64::from(at.offset) + (super::format::FRAME_HEADER_BYTES + body.len()) as u64;
         Ok(Appended { seq, inline_place: Place { log: self.id, file: at.segment, offset } })
@@ -307,6 +303,8 @@ impl Log {
         let file = self.current_segment(tail)?;
         let data_end = Position::from_u64(self.data_end.load(Ordering::Acquire));
         let frame = Frame { kind, seq, data_end, body, inline };
+        // Commits too: the next commit says that everything before its claim is durable, and they lie before it.
+        tail.unsynced.current = true;
         frame.encode(Salt::new(self.id, segment), offset, &mut tail.frame);
         if let Err(error) = file.write_at(&[&tail.frame], offset) {
             if file.set_len(offset).is_err() {

@@ -1,0 +1,185 @@
+//! The log on a disk that tears, fills, fails and crashes: what is found afterwards is a prefix of what was
+//! appended, with all that was synced, and data is what was put.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests are not taken for tests")]
+
+use proptest::prelude::*;
+use std::path::Path;
+use std::sync::Arc;
+use weald_model::WorkspaceId;
+use weald_store::disk::Disk;
+use weald_store::log::{Durability, Limits, Log, LogError, Logs, Place};
+use weald_testkit::crash_disk::{CrashDisk, Failure};
+
+const ID: WorkspaceId = WorkspaceId(7);
+const LIMITS: Limits = Limits { segment_bytes: 16 << 10, data_segment_bytes: 32 << 10, open_files: 4 };
+
+#[derive(Clone, Debug)]
+enum Step {
+    Append(usize),
+    Data(usize),
+    Sync,
+    Fail {
+        call: u64,
+        failure: u8,
+    },
+    Fill(u64),
+    Unfill,
+    /// The daemon is killed and started again.
+    Reopen,
+    /// The power is cut.
+    Crash(u64),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        10 => (0usize..2000).prop_map(Step::Append),
+        4 => (1usize..9000).prop_map(Step::Data),
+        4 => Just(Step::Sync),
+        2 => (0u64..6, 0u8..3).prop_map(|(call, failure)| Step::Fail { call, failure }),
+        1 => (0u64..20_000).prop_map(Step::Fill),
+        1 => Just(Step::Unfill),
+        1 => Just(Step::Reopen),
+        2 => any::<u64>().prop_map(Step::Crash),
+    ];
+    proptest::collection::vec(step, 1..80)
+}
+
+/// A record as the test knows it: its body names the data, which is `fill` repeated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Known {
+    body: Vec<u8>,
+    data: Option<(Place, usize, u8)>,
+}
+
+struct Run {
+    disk: CrashDisk,
+    logs: Logs,
+    log: Log,
+    known: Vec<Known>,
+    synced: usize,
+    /// Tells one record from the next.
+    count: u8,
+}
+
+fn logs_on(disk: &CrashDisk) -> Logs {
+    Logs::with_limits(Arc::new(disk.clone()), "/logs".into(), LIMITS)
+}
+
+impl Run {
+    fn begin() -> Self {
+        let disk = CrashDisk::default();
+        disk.make_dir(Path::new("/logs")).unwrap();
+        disk.sync_dir(Path::new("/")).unwrap();
+        let logs = logs_on(&disk);
+        let log = logs.create(ID, b"genesis", Durability::Durable).unwrap();
+        let known = vec![Known { body: b"genesis".to_vec(), data: None }];
+        Self { disk, logs, log, known, synced: 1, count: 0 }
+    }
+
+    fn take(&mut self, step: &Step) {
+        self.count = self.count.wrapping_add(1);
+        match *step {
+            Step::Append(len) => self.append(vec![self.count; len], None),
+            Step::Data(len) => {
+                if let Ok(place) = self.log.put_data(&vec![self.count; len]) {
+                    self.append(place.to_bytes().to_vec(), Some((place, len, self.count)));
+                }
+            }
+            Step::Sync => {
+                if self.log.sync().is_ok() {
+                    self.synced = self.known.len();
+                }
+            }
+            Step::Fail { call, failure } => {
+                let failure = [Failure::NoSpace, Failure::Io, Failure::Short][usize::from(failure)];
+                self.disk.fail_call(call, failure);
+            }
+            Step::Fill(free) => self.disk.fill(free),
+            Step::Unfill => self.disk.unfill(),
+            Step::Reopen => self.reopen(false),
+            Step::Crash(seed) => {
+                self.disk = self.disk.crash(seed);
+                self.reopen(true);
+            }
+        }
+    }
+
+    fn append(&mut self, body: Vec<u8>, data: Option<(Place, usize, u8)>) {
+        if self.log.append(&body, b"").is_ok() {
+            self.known.push(Known { body, data });
+        }
+    }
+
+    /// Opens the log as the next daemon would, on a disk that works again.
+    fn reopen(&mut self, is_crash: bool) {
+        self.disk.clear_failure();
+        self.disk.unfill();
+        self.logs = logs_on(&self.disk);
+        let mut bodies = Vec::new();
+        let opened = self.logs.open(ID, &mut |record| {
+            bodies.push(record.body.to_vec());
+            Ok(())
+        });
+        self.log = match opened {
+            Ok((log, _)) => log,
+            Err(error) => panic!("{error}"),
+        };
+        let least = if is_crash { self.synced } else { self.known.len() };
+        assert!(bodies.len() >= least, "{} records, {least} expected", bodies.len());
+        assert!(bodies.len() <= self.known.len(), "a record appeared that was refused");
+        self.known.truncate(bodies.len());
+        for (known, body) in self.known.iter().zip(&bodies) {
+            assert_eq!(&known.body, body);
+            if let Some((place, len, fill)) = known.data {
+                let mut data = vec![0; len];
+                self.logs.read(place, &mut data).unwrap();
+                assert_eq!(data, vec![fill; len], "data of a record that was kept");
+            }
+        }
+        self.synced = self.synced.min(bodies.len());
+    }
+}
+
+fn cases() -> ProptestConfig {
+    let cases = std::env::var("WEALD_CASES").ok().and_then(|text| text.parse().ok());
+    ProptestConfig::with_cases(cases.unwrap_or(256))
+}
+
+proptest! {
+    #![proptest_config(cases())]
+
+    #[test]
+    fn after_any_faults_and_crashes_the_log_is_a_prefix_with_all_that_was_synced(steps in steps()) {
+        let mut run = Run::begin();
+        for step in &steps {
+            run.take(step);
+        }
+        run.reopen(false);
+        run.log.append(b"works", b"").unwrap();
+        run.log.sync().unwrap();
+    }
+
+    #[test]
+    fn a_log_made_durable_is_there_after_any_crash_and_one_that_was_not_is_whole_or_never_was(
+        seed in any::<u64>(), call in 0u64..8, failure in 0u8..3,
+    ) {
+        let disk = CrashDisk::default();
+        disk.make_dir(Path::new("/logs")).unwrap();
+        disk.sync_dir(Path::new("/")).unwrap();
+        disk.fail_call(call, [Failure::NoSpace, Failure::Io, Failure::Short][usize::from(failure)]);
+        let made = logs_on(&disk).create(ID, &[5; 3000], Durability::Durable).is_ok();
+        let logs = logs_on(&disk.crash(seed));
+        let mut count = 0;
+        let opened = logs.open(ID, &mut |record| {
+            assert_eq!(record.body, [5; 3000]);
+            count += 1;
+            Ok(())
+        });
+        match opened {
+            Ok(_) => prop_assert_eq!(count, 1),
+            Err(LogError::Missing(_) | LogError::Unborn(_)) => prop_assert!(!made),
+            Err(error) => prop_assert!(false, "{}", error),
+        }
+    }
+}
