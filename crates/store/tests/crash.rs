@@ -14,6 +14,8 @@ use weald_testkit::crash_disk::{CrashDisk, Failure};
 const ID: WorkspaceId = WorkspaceId(7);
 const LIMITS: Limits = Limits { segment_bytes: 16 << 10, data_segment_bytes: 32 << 10, open_files: 4 };
 
+const FAILURES: [Failure; 3] = [Failure::NoSpace, Failure::Io, Failure::Short];
+
 #[derive(Clone, Debug)]
 enum Step {
     Append(usize),
@@ -27,6 +29,11 @@ enum Step {
     Unfill,
     /// The daemon is killed and started again.
     Reopen,
+    /// The daemon is killed, and opening the log fails once.
+    FailToOpen {
+        call: u64,
+        failure: u8,
+    },
     /// The power is cut.
     Crash(u64),
 }
@@ -40,6 +47,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => (0u64..20_000).prop_map(Step::Fill),
         1 => Just(Step::Unfill),
         1 => Just(Step::Reopen),
+        1 => (0u64..4, 0u8..3).prop_map(|(call, failure)| Step::FailToOpen { call, failure }),
         2 => any::<u64>().prop_map(Step::Crash),
     ];
     proptest::collection::vec(step, 1..80)
@@ -92,17 +100,30 @@ impl Run {
                 }
             }
             Step::Fail { call, failure } => {
-                let failure = [Failure::NoSpace, Failure::Io, Failure::Short][usize::from(failure)];
-                self.disk.fail_call(call, failure);
+                self.disk.fail_call(call, FAILURES[usize::from(failure)]);
             }
             Step::Fill(free) => self.disk.fill(free),
             Step::Unfill => self.disk.unfill(),
             Step::Reopen => self.reopen(false),
+            Step::FailToOpen { call, failure } => {
+                self.fail_to_open(call, failure);
+                self.reopen(false);
+            }
             Step::Crash(seed) => {
                 self.disk = self.disk.crash(seed);
+                // Opening is what changes the disk after a crash, so it is what must bear a second one.
+                self.fail_to_open(seed % 5, (seed >> 8) as u8 % 3);
+                self.disk = self.disk.crash(seed >> 16);
                 self.reopen(true);
             }
         }
+    }
+
+    fn fail_to_open(&self, call: u64, failure: u8) {
+        self.disk.clear_failure();
+        self.disk.fail_call(call, FAILURES[usize::from(failure)]);
+        let opened = logs_on(&self.disk).open(ID, &mut |_| Ok(()));
+        assert!(!matches!(opened, Err(LogError::Damaged { .. } | LogError::Unborn(_))), "{:?}", opened.err());
     }
 
     fn append(&mut self, body: Vec<u8>, data: Option<(Place, usize, u8)>) {
@@ -167,7 +188,7 @@ proptest! {
         let disk = CrashDisk::default();
         disk.make_dir(Path::new("/logs")).unwrap();
         disk.sync_dir(Path::new("/")).unwrap();
-        disk.fail_call(call, [Failure::NoSpace, Failure::Io, Failure::Short][usize::from(failure)]);
+        disk.fail_call(call, FAILURES[usize::from(failure)]);
         let made = logs_on(&disk).create(ID, &[5; 3000], Durability::Durable).is_ok();
         let logs = logs_on(&disk.crash(seed));
         let mut count = 0;
