@@ -59,6 +59,25 @@ fn many_commands_at_once_start_one_daemon() {
 }
 
 #[test]
+fn creates_at_once_share_a_base_and_one_name_goes_to_one_of_them() {
+    let home = Home::new();
+    let repo = home.repo("tool");
+    home.weald(&["daemon", "start"]).ok();
+    let spawn = |name: &str| home.command().args(["create", repo.to_str().unwrap(), name]).output().unwrap();
+    let outcomes: Vec<bool> = std::thread::scope(|scope| {
+        let names = ["a", "b", "c", "same", "same", "same"];
+        let threads: Vec<_> = names.iter().map(|name| scope.spawn(|| spawn(name).status.success())).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    assert_eq!(outcomes.iter().filter(|made| **made).count(), 4, "{outcomes:?}");
+    assert_eq!(std::fs::read_dir(home.home().join("manifests")).unwrap().count(), 1);
+    assert_eq!(std::fs::read_dir(home.home().join("logs")).unwrap().count(), 4);
+    for name in ["a", "b", "c", "same"] {
+        assert_eq!(home.run(&home.at(name), "git status --porcelain").ok(), "", "{name}");
+    }
+}
+
+#[test]
 fn signals_unmount_cleanly() {
     for signal in [Signal::TERM, Signal::INT] {
         let home = Home::new();

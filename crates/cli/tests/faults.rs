@@ -267,6 +267,29 @@ fn a_read_only_home_is_told() {
 }
 
 #[test]
+fn without_the_fuse_device_nothing_is_made_and_the_reason_is_told() {
+    let home = Home::new();
+    let repo = home.repo("tool");
+    let dev = home.path().join("dev");
+    std::fs::create_dir(&dev).unwrap();
+    let line = format!(
+        "mount -t tmpfs tmpfs {dev}; for n in 'null 3' 'zero 5' 'urandom 9'; do set -- $n; mknod -m 666 {dev}/$1 c 1 $2; done; \
+         mount --bind {dev} /dev; exec {weald} create {repo} w",
+        dev = dev.display(),
+        weald = env!("CARGO_BIN_EXE_weald"),
+        repo = repo.display(),
+    );
+    let line = line.replace('\'', "'\\''");
+    let said = home
+        .run(home.path(), &format!("unshare --mount --propagation private -- sh -ec '{line}'"))
+        .fault("W0011");
+    assert!(said.err.contains("/dev/fuse"), "{said:?}");
+    assert_eq!(std::fs::read_dir(home.home().join("logs")).unwrap().count(), 0);
+    assert_eq!(home.run(&repo, "git for-each-ref refs/weald").ok(), "");
+    assert_eq!(std::fs::read_dir(home.path().join("mnt")).unwrap().count(), 0);
+}
+
+#[test]
 fn codes_are_explained() {
     let home = Home::new();
     assert!(home.weald(&["explain", "W0008"]).ok().contains("exists already"));

@@ -19,7 +19,7 @@ use weald_model::{Errno, Fault, WorkspaceId};
 use weald_store::registry::{State, WorkspaceRow};
 
 /// How long a workspace may be in use by others before it is kept in memory after all.
-const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
+const CLOSE_PATIENCE: Duration = Duration::from_secs(1);
 /// Pause between two looks.
 const CLOSE_PAUSE: Duration = Duration::from_millis(1);
 
@@ -144,6 +144,14 @@ impl Entry {
                 self.set_fault(Some(fault.clone()));
                 Err(fault)
             }
+        }
+    }
+
+    /// Makes what is loaded durable.
+    pub(crate) fn settle(&self) {
+        let loaded = locked(&self.loaded).clone();
+        if let Some(Err(error)) = loaded.map(|workspace| workspace.sync()) {
+            eprintln!("weald: {}: making changes durable: {error}", self.name());
         }
     }
 

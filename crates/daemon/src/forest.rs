@@ -24,8 +24,8 @@ pub(crate) struct Forest {
     pub(crate) stores: Arc<Stores>,
     pub(crate) started_at: i64,
     table: Mutex<Table>,
-    /// None once the forest is released.
-    pool: Mutex<Option<Arc<Pool>>>,
+    /// The threads that serve mounts. They end with the process.
+    pub(crate) pool: Pool,
     flusher: Mutex<Option<flush::Running>>,
     /// Set when the daemon is about to end: nothing new is begun.
     closing: AtomicBool,
@@ -51,7 +51,7 @@ impl Forest {
             started_at: stores.now(),
             stores,
             table: Mutex::default(),
-            pool: Mutex::new(Some(Arc::new(pool))),
+            pool,
             flusher: Mutex::new(Some(flusher)),
             closing: AtomicBool::new(false),
             troubles: Mutex::default(),
@@ -62,11 +62,6 @@ impl Forest {
             let _ = forest.mount(&entry);
         }
         Ok(forest)
-    }
-
-    /// The threads that serve mounts.
-    pub(crate) fn pool(&self) -> Result<Arc<Pool>, Fault> {
-        locked(&self.pool).clone().ok_or_else(ending)
     }
 
     /// Refuses when the daemon is about to end.
@@ -188,16 +183,11 @@ impl Forest {
         for entry in self.active() {
             unmounted += u64::from(self.detach(&entry));
         }
-        for entry in self.all() {
-            entry.unload();
-        }
         drop(locked(&self.flusher).take());
+        for entry in self.all() {
+            entry.settle();
+        }
         Stopped { pid: std::process::id(), unmounted }
-    }
-
-    /// Ends the threads that served the mounts.
-    pub(crate) fn release(&self) {
-        drop(locked(&self.pool).take());
     }
 }
 

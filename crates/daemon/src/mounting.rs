@@ -68,7 +68,7 @@ impl Forest {
                 let _ = std::thread::Builder::new().name("ended".into()).spawn(move || entry.ended(member));
             }
         });
-        let member = self.pool()?.add(connection, on_end).map_err(host)?;
+        let member = self.pool.add(connection, on_end).map_err(host)?;
         Ok(Live { mount, member, end })
     }
 
@@ -90,7 +90,7 @@ impl Forest {
         }
         let Some(live) = life.mount.take() else { return Ok(()) };
         // Ends what a lazy unmount left to those inside, and says whether the pool has seen the end by itself.
-        let ended_here = self.pool().is_ok_and(|pool| pool.remove(live.member));
+        let ended_here = self.pool.remove(live.member);
         if !ended_here {
             let _ = live.end.recv_timeout(END_PATIENCE);
         }

@@ -49,7 +49,6 @@ pub fn run(home: &Path, announce: bool) -> Result<(), Fault> {
     }
     // Best effort: a socket left behind is replaced by the next daemon.
     let _ = std::fs::remove_file(home.join(SOCKET_NAME));
-    forest.release();
     Ok(())
 }
 
