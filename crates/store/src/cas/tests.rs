@@ -1,3 +1,7 @@
+//! Content is found under its hash, and never served when it does not match.
+
+//! Content is found under its hash, and damage is never served.
+
 use super::*;
 use crate::disk::HostDisk;
 

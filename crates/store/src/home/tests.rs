@@ -1,3 +1,7 @@
+//! A home is private, whole, and has one owner.
+
+//! A home is private, has one owner, and tells why it cannot be had.
+
 use super::*;
 use std::os::unix::fs::PermissionsExt;
 use weald_model::{Silent, Timestamp};

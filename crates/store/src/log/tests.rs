@@ -1,3 +1,7 @@
+//! The log in order: appending, replay, segments, limits, full and failing disks.
+
+//! What a log does in order, with a full disk, after a failed sync, and at damage. Next: `properties`.
+
 use super::faulty_disk::FaultyDisk;
 use super::format::{FRAME_HEADER_BYTES, HEADER_BYTES};
 use super::*;

@@ -1,3 +1,7 @@
+//! A manifest says what its trees say; damaged and hostile ones are refused.
+
+//! Building and reading manifests, whole and damaged.
+
 use super::*;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,3 +1,7 @@
+//! Rows survive reopening; failed transactions and foreign files change nothing.
+
+//! Rows read are rows written; what does not fit is told.
+
 use super::*;
 use weald_model::Timestamp;
 

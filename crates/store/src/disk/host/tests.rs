@@ -1,3 +1,7 @@
+//! The host's disk does what the trait says, on real files.
+
+//! The host disk does what its trait promises.
+
 use super::*;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
