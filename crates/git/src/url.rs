@@ -32,11 +32,11 @@ pub fn check_url(url: &str) -> Result<(), Fault> {
     if url.chars().any(char::is_control) {
         return refuse("it has a control character");
     }
-    let helper = url.split_once("::").is_some_and(|(name, _)| {
+    let names_program = url.split_once("::").is_some_and(|(name, _)| {
         !name.is_empty()
             && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '+' | '.' | '_'))
     });
-    if helper {
+    if names_program {
         return refuse("`transport::address` would run a program");
     }
     match url.split_once("://") {
