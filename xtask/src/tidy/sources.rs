@@ -27,12 +27,6 @@ pub(super) fn problems(file: &File) -> Vec<String> {
         wrong.push(format!("{}: {lines} lines, more than {LINES_MAX}", file.path));
     }
     let code = code_only(&file.text);
-    let tests_from = if is_test(&file.path) { 0 } else { code.find("#[cfg(test)]").unwrap_or(code.len()) };
-    for (index, line) in code[..tests_from].lines().enumerate() {
-        if line.contains(".unwrap()") {
-            wrong.push(format!("{}:{}: `unwrap()` outside tests", file.path, index + 1));
-        }
-    }
     for (index, line) in code.lines().enumerate() {
         let place = format!("{}:{}", file.path, index + 1);
         wrong.extend(
@@ -65,10 +59,6 @@ pub(super) fn dead_files(files: &[File]) -> Vec<String> {
         .filter(|file| !declared(file))
         .map(|file| format!("{}: no `mod` names it", file.path))
         .collect()
-}
-
-fn is_test(path: &str) -> bool {
-    path.contains("/tests/") || path.contains("/benches/") || path.ends_with("tests.rs")
 }
 
 fn identifiers(line: &str) -> impl Iterator<Item = &str> {
