@@ -1,5 +1,3 @@
-//! Content is found under its hash, and never served when it does not match.
-
 //! Content is found under its hash, and damage is never served.
 
 use super::*;

@@ -1,5 +1,3 @@
-//! A home is private, whole, and has one owner.
-
 //! A home is private, has one owner, and tells why it cannot be had.
 
 use super::*;

@@ -1,5 +1,3 @@
-//! The log in order: appending, replay, segments, limits, full and failing disks.
-
 //! What a log does in order, with a full disk, after a failed sync, and at damage. Next: `properties`.
 
 use super::faulty_disk::FaultyDisk;

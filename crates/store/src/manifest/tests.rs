@@ -1,5 +1,3 @@
-//! A manifest says what its trees say; damaged and hostile ones are refused.
-
 //! Building and reading manifests, whole and damaged.
 
 use super::*;

@@ -1,5 +1,3 @@
-//! Rows survive reopening; failed transactions and foreign files change nothing.
-
 //! Rows read are rows written; what does not fit is told.
 
 use super::*;

@@ -1,5 +1,3 @@
-//! The host's disk does what the trait says, on real files.
-
 //! The host disk does what its trait promises.
 
 use super::*;

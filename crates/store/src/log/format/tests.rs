@@ -1,5 +1,3 @@
-//! Frames and headers survive their bytes; other bytes are refused.
-
 //! The bytes of the log, against golden files: a change here is a new version of the format.
 
 use super::*;

@@ -1,5 +1,3 @@
-//! Names that could write outside a workspace, or into its git directory, are refused.
-
 //! Names that are refused, and names that only look as if.
 
 use super::*;
