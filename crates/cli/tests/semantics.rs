@@ -7,11 +7,11 @@ mod support;
 use rustix::fs::{FallocateFlags, OFlags, SeekFrom, XattrFlags, inotify};
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use support::Home;
+use support::{Home, wait_for};
 
 /// What a program can see of one file, but for its device.
 #[derive(Debug, PartialEq, Eq)]
@@ -142,13 +142,24 @@ fn a_synchronous_write_reaches_the_disk_before_it_returns() {
     };
     for flags in [OFlags::SYNC, OFlags::DSYNC] {
         let mut file = options(flags).open(root.join("file")).unwrap();
-        let calls = syncs_during(&home, || file.write_all(b"synchronous").unwrap());
+        let calls = syncs_during(&home, |_| file.write_all(b"synchronous").unwrap());
         assert!(calls.contains("fdatasync("), "{flags:?}: {calls}");
     }
 }
 
-/// The daemon's calls that make data durable while `work` goes on.
-fn syncs_during(home: &Home, work: impl FnOnce()) -> String {
+#[test]
+fn changes_become_durable_by_themselves() {
+    let home = Home::new();
+    let root = empty_workspace(&home, &[]);
+    let calls = syncs_during(&home, |calls| {
+        fs::write(root.join("file"), "nobody syncs this").unwrap();
+        wait_for("the daemon to sync", || calls().contains("fdatasync("));
+    });
+    assert!(calls.contains("fdatasync("));
+}
+
+/// The daemon's calls that make data durable while `work` goes on; `work` may look at those so far.
+fn syncs_during(home: &Home, work: impl FnOnce(&dyn Fn() -> String)) -> String {
     let log = home.path().join("strace.log");
     let mut strace = Command::new("strace")
         .args(["-f", "-e", "trace=fdatasync,fsync", "-o"])
@@ -157,12 +168,12 @@ fn syncs_during(home: &Home, work: impl FnOnce()) -> String {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // It tells when it has attached to the last thread that was there.
-    let mut said = std::io::BufReader::new(strace.stderr.take().unwrap());
+    // It tells when it has attached to the threads there are.
+    let mut said = BufReader::new(strace.stderr.take().unwrap());
     let mut line = String::new();
-    std::io::BufRead::read_line(&mut said, &mut line).unwrap();
+    said.read_line(&mut line).unwrap();
     assert!(line.contains("attached"), "{line}");
-    work();
+    work(&|| fs::read_to_string(&log).unwrap());
     let pid = rustix::process::Pid::from_child(&strace);
     rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
     strace.wait().unwrap();
