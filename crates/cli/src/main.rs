@@ -10,6 +10,8 @@ mod context;
 mod failure;
 mod output;
 mod progress;
+#[cfg(test)]
+mod readme_tests;
 mod words;
 
 use clap::Parser;
