@@ -374,8 +374,11 @@ impl Spin {
     const PATIENCE_MIN: u32 = 4;
     /// With looks that never succeed, 3 of them per 1,024 requests cost nothing that could be measured.
     const PATIENCE_MAX: u32 = 1024;
-    /// What a sleep takes at least, besides the wait itself.
-    const WAKE_UP: Duration = Duration::from_micros(30);
+    /// A sleep shorter than this took no wake-up of an idle CPU: program and thread take turns on one, which is the
+    /// fastest way there is (10 µs a round trip), and looking would only keep the program from running.
+    const SAME_CPU: Duration = Duration::from_micros(15);
+    /// What waking the program's CPU and then this one takes at most, besides the wait itself.
+    const WAKE_UP: Duration = Duration::from_micros(100);
 
     fn new(limit: Duration) -> Self {
         Self { limit, on: false, run: 0, patience: Self::PATIENCE_MIN }
@@ -413,7 +416,8 @@ impl Spin {
 
     fn end_sleep(&mut self, asleep: Option<Instant>) {
         let Some(start) = asleep else { return };
-        let short = start.elapsed() < self.limit + Self::WAKE_UP;
+        let slept = start.elapsed();
+        let short = slept >= Self::SAME_CPU && slept < self.limit + Self::WAKE_UP;
         self.run = if short { self.run + 1 } else { 0 };
         if self.run >= self.patience {
             self.on = true;

@@ -5,7 +5,7 @@ use super::*;
 fn sleep_briefly(spin: &mut Spin, times: u32) {
     for _ in 0..times {
         let asleep = spin.begin_sleep();
-        spin.end_sleep(asleep);
+        spin.end_sleep(asleep.and_then(|at| at.checked_sub(Spin::SAME_CPU)));
     }
 }
 
@@ -29,6 +29,17 @@ fn looking_is_tried_only_after_it_would_have_paid() {
     for _ in 0..10 {
         assert!(looks(&mut spin, Received::Request(1)));
     }
+}
+
+#[test]
+fn taking_turns_on_one_cpu_does_not_turn_it_on() {
+    let mut spin = Spin::new(LIMIT);
+    for _ in 0..100 {
+        // No longer asleep than the call takes.
+        let asleep = spin.begin_sleep().map(|_| Instant::now());
+        spin.end_sleep(asleep);
+    }
+    assert!(!looks(&mut spin, Received::Request(1)));
 }
 
 #[test]
