@@ -77,6 +77,9 @@ impl Forest {
             if known.contains(&id) { self.stores.unmark(id) } else { self.sweep_half_made(id) }
         }
         for row in rows {
+            if let Some(origin) = row.origin {
+                self.stores.shared.expect_fork(row.id, origin.parent, origin.seq);
+            }
             self.take_row(row, &logs);
         }
         for id in logs.difference(&known) {

@@ -18,13 +18,19 @@ pub struct Shared {
     pub(crate) env: Arc<dyn Env>,
     pub(crate) flusher: Flusher,
     blobs: Mutex<BlobCache>,
-    /// States at fork points met while a parent's log was replayed, waiting for their forks to be opened, so that
-    /// fifty forks replay their parent once and share its overlay in memory.
     forks: Mutex<HashMap<WorkspaceId, ForkPoint>>,
 }
 
 /// What a fork starts from: a state, and the logs it comes from, the nearest last.
-pub(crate) type ForkPoint = (State, Vec<WorkspaceId>);
+pub(crate) type ForkStart = (State, Vec<WorkspaceId>);
+
+/// Where a fork that may be opened begins. The state there is kept when a replay of the parent's log comes by, so that
+/// fifty forks replay their parent once and share its overlay in memory.
+struct ForkPoint {
+    parent: WorkspaceId,
+    seq: u64,
+    start: Option<ForkStart>,
+}
 
 /// Decompressed base content in two generations: what was used since the last turn, and what was before.
 /// Bounded by twice half of `bytes_max`.
@@ -70,17 +76,35 @@ impl Shared {
         Flusher::start(self.clone())
     }
 
-    /// Forgets what was kept for opening a fork that is no more.
-    pub fn forget_fork(&self, id: WorkspaceId) {
-        self.forks.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+    /// Says that a fork of `parent`, begun behind its record `seq`, may be opened later.
+    pub fn expect_fork(&self, fork: WorkspaceId, parent: WorkspaceId, seq: u64) {
+        self.fork_points().entry(fork).or_insert(ForkPoint { parent, seq, start: None });
     }
 
-    pub(crate) fn keep_fork(&self, id: WorkspaceId, point: ForkPoint) {
-        self.forks.lock().unwrap_or_else(PoisonError::into_inner).insert(id, point);
+    /// Forgets a fork that is no more.
+    pub fn forget_fork(&self, fork: WorkspaceId) {
+        self.fork_points().remove(&fork);
     }
 
-    pub(crate) fn take_fork(&self, id: WorkspaceId) -> Option<ForkPoint> {
-        self.forks.lock().unwrap_or_else(PoisonError::into_inner).remove(&id)
+    /// The last record of `parent` that an expected fork begins behind, at least `seq`.
+    pub(crate) fn last_fork_point(&self, parent: WorkspaceId, seq: u64) -> u64 {
+        let points = self.fork_points();
+        points.values().filter(|point| point.parent == parent).map(|point| point.seq).fold(seq, u64::max)
+    }
+
+    /// Keeps the state an expected fork begins with.
+    pub(crate) fn keep_fork(&self, fork: WorkspaceId, start: impl FnOnce() -> ForkStart) {
+        if let Some(point) = self.fork_points().get_mut(&fork) {
+            point.start = Some(start());
+        }
+    }
+
+    pub(crate) fn take_fork(&self, fork: WorkspaceId) -> Option<ForkStart> {
+        self.fork_points().get_mut(&fork)?.start.take()
+    }
+
+    fn fork_points(&self) -> std::sync::MutexGuard<'_, HashMap<WorkspaceId, ForkPoint>> {
+        self.forks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Reads `buffer.len()` bytes of a base node's content from `offset`. Blocks on the source without a lock.

@@ -349,8 +349,6 @@ struct Replay<'a> {
     id: WorkspaceId,
     base: &'a Base,
     state: Option<State>,
-    /// The fork made by the last record, if it made one.
-    forked: Option<WorkspaceId>,
     /// The logs this one starts from, the nearest last.
     parents: Vec<WorkspaceId>,
     error: Option<OpenError>,
@@ -358,7 +356,7 @@ struct Replay<'a> {
 
 impl<'a> Replay<'a> {
     fn new(shared: &'a Shared, id: WorkspaceId, base: &'a Base) -> Self {
-        Self { shared, id, base, state: None, forked: None, parents: Vec::new(), error: None }
+        Self { shared, id, base, state: None, parents: Vec::new(), error: None }
     }
 
     /// Takes one record; on failure the reason is kept.
@@ -384,19 +382,18 @@ impl<'a> Replay<'a> {
             self.state = Some(state);
             return Ok(());
         }
+        // As far as any fork needs it, which keeps the states where the others begin, too.
+        self.shared.expect_fork(self.id, parent, seq);
+        let last = self.shared.last_fork_point(parent, seq);
         let mut prefix = Replay::new(self.shared, parent, self.base);
-        match self.shared.logs.replay_until(parent, seq, &mut |record| prefix.visit(record)) {
-            // The parent lost its unsynced tail, the fork point with it; it may have gone on since.
-            Err(LogError::Short { .. }) => return Err(OpenError::Unrooted(self.id, parent)),
+        match self.shared.logs.replay_until(parent, last, &mut |record| prefix.visit(record)) {
+            // Short: the parent lost its unsynced tail, and a fork point with it; it may have gone on since.
+            Ok(()) | Err(LogError::Short { .. }) => {}
             Err(error) => return prefix.failed(error),
-            Ok(()) if prefix.forked != Some(self.id) => return Err(OpenError::Unrooted(self.id, parent)),
-            Ok(()) => {}
         }
-        // The prefix kept this fork's state for whoever opens it; that is here.
-        self.shared.forget_fork(self.id);
-        self.parents = std::mem::take(&mut prefix.parents);
-        self.parents.push(parent);
-        self.state = Some(prefix.finish()?);
+        let (state, parents) = self.shared.take_fork(self.id).ok_or(OpenError::Unrooted(self.id, parent))?;
+        self.state = Some(state);
+        self.parents = parents;
         Ok(())
     }
 
@@ -407,11 +404,9 @@ impl<'a> Replay<'a> {
             None => Err(Errno::Io),
         };
         applied.map_err(|errno| self.bad(stored.seq, &errno.to_string()))?;
-        self.forked = None;
         if let (Change::Forked { child }, Some(state)) = (record.change, &self.state) {
-            let parents = self.parents.iter().copied().chain([self.id]).collect();
-            self.shared.keep_fork(child, (state.clone(), parents));
-            self.forked = Some(child);
+            let parents = || self.parents.iter().copied().chain([self.id]).collect();
+            self.shared.keep_fork(child, || (state.clone(), parents()));
         }
         Ok(())
     }
