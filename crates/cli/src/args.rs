@@ -14,7 +14,7 @@ Exit codes: 0 yes, 1 no or refused, 2 failed. Each error has a code: `weald expl
 
 /// Instant, isolated workspaces over git repositories.
 #[derive(Debug, Parser)]
-#[command(name = "weald", version, about, after_help = AFTER_HELP, max_term_width = 110)]
+#[command(name = "weald", version, after_help = AFTER_HELP, max_term_width = 110)]
 #[command(disable_help_subcommand = true, infer_subcommands = false)]
 pub(crate) struct Cli {
     /// Print JSON with stable field names instead of text

@@ -221,6 +221,23 @@ fn inside_a_workspace_its_name_may_be_left_out() {
 }
 
 #[test]
+fn a_mount_root_behind_a_symbolic_link_works() {
+    let home = Home::new();
+    let repo = home.repo("tool");
+    std::os::unix::fs::symlink("mnt", home.path().join("alias")).unwrap();
+    let run = |args: &[&str]| {
+        let output =
+            home.command().env("WEALD_MOUNT", home.path().join("alias")).args(args).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+    };
+    run(&["create", repo.to_str().unwrap(), "w"]);
+    assert_eq!(home.weald_in(&home.at("w"), &["info", "--json"]).json()["name"], "w");
+    run(&["rename", "w", "v"]);
+    run(&["remove", "v"]);
+    assert!(home.mounts().is_empty());
+}
+
+#[test]
 fn rename_moves_the_mount_and_keeps_who_is_inside() {
     let home = Home::new();
     let repo = home.repo("tool");

@@ -13,7 +13,7 @@ use crate::stores::Stores;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, RwLock};
 use weald_engine::flush;
 use weald_fuse::{Limits, Pool};
 use weald_model::{Code, Fault, WorkspaceId, WorkspaceName};
@@ -27,6 +27,9 @@ pub(crate) struct Forest {
     /// The threads that serve mounts. They end with the process.
     pub(crate) pool: Pool,
     flusher: Mutex<Option<flush::Running>>,
+    /// Shared while forks are made, exclusive while logs are deleted: a parent's log must not go before its fork has
+    /// a row. Taken before any other lock.
+    pub(crate) lineage: RwLock<()>,
     /// Set when the daemon is about to end: nothing new is begun.
     closing: AtomicBool,
     /// What start-up could not put right.
@@ -53,6 +56,7 @@ impl Forest {
             table: Mutex::default(),
             pool,
             flusher: Mutex::new(Some(flusher)),
+            lineage: RwLock::default(),
             closing: AtomicBool::new(false),
             troubles: Mutex::default(),
         });

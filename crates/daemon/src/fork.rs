@@ -8,9 +8,9 @@ use crate::entry::Entry;
 use crate::forest::{Claim, Forest};
 use crate::protocol::ForkRequest;
 use crate::report::{ForkReport, Forked};
-use crate::{card, faults, mount_point, mounting};
+use crate::{card, faults, mount_point, writeback};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use weald_engine::Workspace;
 use weald_model::{Code, Fault, Progress};
 use weald_store::registry::{Origin, State, WorkspaceRow};
@@ -23,15 +23,16 @@ impl Forest {
         progress: &dyn Progress,
     ) -> Result<Forked, Fault> {
         self.open_for_work()?;
+        let _growing = self.lineage.read().unwrap_or_else(PoisonError::into_inner);
         let parent = self.find(&ask.from)?;
         let places = places(ask);
         // All names first: either all forks can be made, or none is begun.
         let claims: Result<Vec<Claim>, Fault> = places.iter().map(|(name, _)| self.claim(name)).collect();
         let claims = claims?;
         let workspace = parent.load(&self.stores)?;
-        let mounted_at = parent.life().mount.as_ref().map(|live| live.mount.path.clone());
-        if let Some(path) = mounted_at {
-            mounting::flush(&path);
+        let mounted_at = parent.life().mount.as_ref().map(|live| (live.mount.path.clone(), live.device()));
+        if let Some((path, device)) = mounted_at {
+            writeback::flush(&path, device);
         }
         progress.stage("forking", places.len() as u64);
         let mut forks = Vec::with_capacity(places.len());

@@ -32,6 +32,7 @@ mod survey;
 mod take_in;
 mod trash;
 mod wire;
+mod writeback;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -27,6 +27,9 @@ pub(crate) fn prepare(path: &Path) -> Result<(), Fault> {
     if !path.is_absolute() {
         return in_use("is not an absolute path");
     }
+    if path.is_symlink() {
+        return in_use("is a symbolic link");
+    }
     if is_mounted_on(path) {
         return in_use("has something mounted on it");
     }
@@ -103,7 +106,8 @@ mod tests {
         let dir = std::env::temp_dir().join(format!("weald-point-{}", std::process::id()));
         std::fs::create_dir_all(dir.join("full/x")).unwrap();
         std::fs::write(dir.join("file"), "").unwrap();
-        for name in ["full", "file", "file/below"] {
+        std::os::unix::fs::symlink("full", dir.join("link")).unwrap();
+        for name in ["full", "file", "file/below", "link"] {
             assert_eq!(prepare(&dir.join(name)).unwrap_err().code, Code::MountPointBusy, "{name}");
         }
         assert_eq!(prepare(Path::new("/proc")).unwrap_err().code, Code::MountPointBusy);

@@ -7,8 +7,7 @@ use crate::entry::{Entry, LateAdapter, Life, Live};
 use crate::forest::Forest;
 use crate::mount_point;
 use crate::occupants;
-use rustix::fs::{Mode, OFlags};
-use std::path::Path;
+use crate::writeback::flush;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::time::Duration;
@@ -82,7 +81,7 @@ impl Forest {
     /// The same, for a caller that holds the entry's life.
     pub(crate) fn unmount_locked(&self, entry: &Entry, life: &mut Life, how: Unmount) -> Result<(), Fault> {
         let Some(live) = &life.mount else { return Ok(()) };
-        flush(&live.mount.path);
+        flush(&live.mount.path, live.device());
         match live.mount.unmount(how) {
             Ok(_) => {}
             Err(fault) if fault.code == Code::WorkspaceInUse => return Err(in_use(entry, live)),
@@ -146,14 +145,6 @@ fn options(row: &WorkspaceRow) -> MountOptions {
         uid: rustix::process::geteuid().as_raw(),
         gid: rustix::process::getegid().as_raw(),
         access: if row.allow_other { Access::Everybody } else { Access::OwnerOnly },
-    }
-}
-
-/// Has the kernel write the pages that programs changed through shared mappings.
-pub(crate) fn flush(path: &Path) {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    if let Ok(fd) = rustix::fs::open(path, flags, Mode::empty()) {
-        let _ = rustix::fs::syncfs(fd);
     }
 }
 

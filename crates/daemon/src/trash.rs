@@ -8,7 +8,7 @@ use crate::forest::Forest;
 use crate::mount_point;
 use crate::report::{Emptied, Moment, Restored, TrashRow};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use weald_git::Repository;
 use weald_model::{Code, Fault};
 use weald_store::registry::State;
@@ -87,6 +87,7 @@ impl Forest {
     /// Deletes for good what was removed long enough ago.
     pub(crate) fn trash_empty(&self, older_than_secs: Option<u64>) -> Result<Emptied, Fault> {
         self.open_for_work()?;
+        let _alone = self.lineage.write().unwrap_or_else(PoisonError::into_inner);
         let latest = self.stores.now().saturating_sub_unsigned(older_than_secs.unwrap_or(0));
         let mut emptied = Emptied { removed: Vec::new(), kept_for_forks: 0, freed_bytes: 0 };
         let mut doomed = self.in_state(State::Trashed);
