@@ -2,6 +2,8 @@
 //!
 //! What crashes may do to the disk is tested below, in the store and the engine, where every moment can be tried.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod support;
 
 use rustix::fs::{FallocateFlags, OFlags, SeekFrom, XattrFlags, inotify};
