@@ -101,6 +101,21 @@ fn after_a_failed_sync_nothing_it_covered_is_promised() {
 }
 
 #[test]
+fn write_to_a_page_that_a_failed_sync_lost_brings_it_back() {
+    let disk = CrashDisk::default();
+    let file = create(&disk, "/a");
+    disk.sync_dir(path("/")).unwrap();
+    file.write_at(&[&[1; 5000]], 0).unwrap();
+    disk.fail_call(0, Failure::Io);
+    assert!(file.sync().is_err());
+    file.write_at(&[&[2; 10]], 5000).unwrap();
+    file.sync().unwrap();
+    let left = |seed| content(&disk.crash(seed), "/a").unwrap();
+    assert!((0..50).all(|seed| left(seed)[4096..] == [[1; 904].as_slice(), &[2; 10]].concat()));
+    assert!((0..50).any(|seed| left(seed)[..4096] == [0; 4096]));
+}
+
+#[test]
 fn full_disk_overwrites_but_does_not_grow() {
     let disk = CrashDisk::default();
     let file = create(&disk, "/a");

@@ -117,7 +117,7 @@ fn run(base: &Tree, operations: &[Operation], caching: Caching) -> Result<(), St
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: cases(500), failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(300), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn mount_answers_as_the_reference(

@@ -184,3 +184,23 @@ fn sync_of_a_fork_that_failed_does_not_succeed_later_for_nothing() {
             .unwrap_or_else(|why| panic!("call {nth} failed, syncs said {first:?}, {second:?}:\n{why}"));
     }
 }
+
+/// The fork's failed sync can lose the mark in the parent's log that all before it is durable, and with it a page
+/// that the parent goes on in.
+#[test]
+fn sync_of_a_parent_keeps_its_promise_after_a_failed_sync_of_its_fork() {
+    for seed in 0..SEEDS {
+        run(
+            None,
+            &[
+                Step::Fork { stem: 0, sync: true },
+                Step::Restart { unmount: false },
+                Step::FailedSync { stem: 1, nth: 0 },
+                make(0, &[0], FileKind::File),
+                sync(0),
+                Step::Kill { unmount: false },
+                Step::Crash { seed },
+            ],
+        );
+    }
+}

@@ -4,6 +4,7 @@
 //! Number of cases: `WEALD_CASES` (weald_testkit::cases). A counterexample that was found is kept in `found.rs` as a test of
 //! its own. Read next: `world.rs` (what a step does and what must hold after it).
 
+mod base;
 mod found;
 mod large;
 mod steps;
@@ -46,7 +47,7 @@ fn run(base: Option<Tree>, limits: Limits, steps: &[steps::Step]) -> Result<(), 
 }
 
 proptest! {
-    #![proptest_config(config(1500))]
+    #![proptest_config(config(800))]
 
     #[test]
     fn operations_and_forks_answer_as_the_reference(base in base(), limits in limits(), steps in steps(Mix::FORKS, 80)) {

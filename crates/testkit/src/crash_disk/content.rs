@@ -35,12 +35,15 @@ enum Durability {
     Doomed,
 }
 
+/// A change, the time of it, and what became of it.
+type Change = (u64, DataOp, Durability);
+
 /// A file.
 #[derive(Default)]
 pub(super) struct FileState {
     seen: Bytes,
     durable: Bytes,
-    changes: Vec<(u64, DataOp, Durability)>,
+    changes: Vec<Change>,
     /// Syncs that failed. Each descriptor opened before tells of them once, as on Linux.
     failed_syncs: u64,
 }
@@ -48,6 +51,9 @@ pub(super) struct FileState {
 impl FileState {
     pub(super) fn push(&mut self, clock: u64, op: DataOp) {
         self.seen.apply(&op);
+        if let DataOp::Write(offset, bytes) = &op {
+            self.dirty_again(*offset, *offset + bytes.len() as u64);
+        }
         self.changes.push((clock, op, Durability::Pending));
     }
 
@@ -63,10 +69,25 @@ impl FileState {
         self.failed_syncs
     }
 
-    /// A sync failed.
+    /// A sync failed: each page that was dirty is lost by itself.
     pub(super) fn doom(&mut self) {
         self.failed_syncs += 1;
+        let changes = std::mem::take(&mut self.changes);
+        self.changes = changes.into_iter().flat_map(by_page).collect();
         self.settle(Durability::Doomed);
+    }
+
+    /// A write makes its whole pages dirty, so what a failed sync lost of them will be written after all.
+    fn dirty_again(&mut self, from: u64, to: u64) {
+        let pages = from / BLOCK_BYTES..to.div_ceil(BLOCK_BYTES);
+        for (_, op, durability) in &mut self.changes {
+            if let DataOp::Write(offset, _) = op
+                && *durability == Durability::Doomed
+                && pages.contains(&(*offset / BLOCK_BYTES))
+            {
+                *durability = Durability::Pending;
+            }
+        }
     }
 
     fn settle(&mut self, durability: Durability) {
@@ -215,6 +236,22 @@ impl Bytes {
         }
         count
     }
+}
+
+/// A pending write in parts that do not cross a page; any other change as it is.
+fn by_page(change: Change) -> Vec<Change> {
+    let (clock, DataOp::Write(mut offset, bytes), Durability::Pending) = change else {
+        return vec![change];
+    };
+    let mut parts = Vec::new();
+    let mut rest = &bytes[..];
+    while !rest.is_empty() {
+        let (part, behind) = rest.split_at(rest.len().min((BLOCK_BYTES - offset % BLOCK_BYTES) as usize));
+        parts.push((clock, DataOp::Write(offset, part.into()), Durability::Pending));
+        offset += part.len() as u64;
+        rest = behind;
+    }
+    parts
 }
 
 fn zeros() -> Arc<Block> {
