@@ -73,11 +73,24 @@ fn what_waits_for_a_disk_may_block() {
 }
 
 #[test]
-fn a_pool_starts_its_threads_and_stops_them_when_dropped() {
+fn a_pool_starts_with_one_thread_and_stops_when_dropped() {
     let pool = Pool::new(Limits { threads: 3, threads_max: 8, spin: Duration::ZERO }).unwrap();
-    assert_eq!(pool.threads(), 3);
+    assert_eq!(pool.threads(), 1);
     assert!(pool.is_empty());
     let shared = Arc::clone(&pool.shared);
     drop(pool);
     assert_eq!(shared.threads.load(Ordering::Relaxed), 0);
+}
+
+#[test]
+fn threads_are_kept_up_to_the_limit() {
+    let pool = Pool::new(Limits { threads: 2, threads_max: 8, spin: Duration::ZERO }).unwrap();
+    for _ in 0..3 {
+        pool.shared.start_thread().unwrap();
+    }
+    let start = Instant::now();
+    while pool.threads() != 2 || *pool.shared.parked.lock().unwrap() != 1 {
+        assert!(start.elapsed() < Duration::from_secs(20), "{}", pool.threads());
+        thread::yield_now();
+    }
 }
