@@ -51,7 +51,9 @@ pub(super) struct FileState {
 impl FileState {
     pub(super) fn push(&mut self, clock: u64, op: DataOp) {
         self.seen.apply(&op);
-        if let DataOp::Write(offset, bytes) = &op {
+        if let DataOp::Write(offset, bytes) = &op
+            && self.failed_syncs > 0
+        {
             self.dirty_again(*offset, *offset + bytes.len() as u64);
         }
         self.changes.push((clock, op, Durability::Pending));
