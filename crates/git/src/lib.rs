@@ -5,7 +5,7 @@
 //! but for its pins ([`pin`]); bytes from a repository never panic and are checked against their id.
 //!
 //! Read [`repo`] first (open, resolve), then [`source`] (base content), [`index`] and [`gitdir`] (what goes into a
-//! workspace), [`clone`] (the only place that runs the `git` program), [`unpushed`] (before a workspace is removed).
+//! workspace), [`mod@clone`] (the only place that runs the `git` program), [`mod@unpushed`] (before a workspace is removed).
 
 pub mod clone;
 pub mod gitdir;

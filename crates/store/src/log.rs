@@ -3,7 +3,7 @@
 //! Invariant: what is replayed is a prefix of what was appended, and contains everything a returned `sync` covered.
 //! A torn tail is cut; damage before a point that was durable refuses to open.
 //! Locks, in order: the tail, the data tail, the cache of open files; none is held across fdatasync, but when a log is
-//! made or opened. Read next: [`format`] (bytes), `writer` (append, put), `group` (sync), `recovery` (open).
+//! made or opened. Read next: [`mod@format`] (bytes), `writer` (append, put), `group` (sync), `recovery` (open).
 
 use crate::disk::Disk;
 use files::Files;

@@ -3,7 +3,7 @@
 //! Invariant: a node's position is its inode number less one, for ever; nodes are in breadth-first order with each
 //! directory's children together, sorted by the bytes of their names. Every accessor checks what it follows, so a
 //! damaged file gives [`ManifestError::Damaged`], never a panic or a loop.
-//! Read next: [`build`] (how one is made), [`format`] (its bytes), [`names`] (which names are refused).
+//! Read next: [`build`] (how one is made), [`mod@format`] (its bytes), [`names`] (which names are refused).
 
 use crate::disk::Map;
 use weald_model::{Ino, Oid, Progress, Source, SourceError, Timestamp, TreeKind};

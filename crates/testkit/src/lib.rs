@@ -2,7 +2,7 @@
 //! in memory, a clock that tests move, a builder of real git repositories, and exact comparison of trees.
 //!
 //! Invariant: nothing here is part of the product; it may depend on everything, and only tests depend on it.
-//! Read next: [`reference`] (the meaning of every operation), [`operation`] (how both sides are driven),
+//! Read next: [`mod@reference`] (the meaning of every operation), [`operation`] (how both sides are driven),
 //! [`crash_disk`] (what a crash may do).
 
 pub mod clock;
