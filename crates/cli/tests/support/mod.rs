@@ -191,7 +191,7 @@ impl Home {
         if !self.is_our_daemon(pid) || rustix::process::kill_process(pid, signal).is_err() {
             return;
         }
-        wait_for("the daemon to end", || !self.is_our_daemon(pid));
+        wait_for("the daemon to end", || has_ended(pid));
     }
 
     /// A process id may belong to somebody else by now.
@@ -254,6 +254,12 @@ pub(crate) fn where_users_may_mount(test: &str) -> bool {
     let said = said(output);
     assert!(said.code == 0 && said.out.contains("1 passed"), "{}\n{}", said.out, said.err);
     false
+}
+
+/// True when a process is gone or a zombie: then, and not when its memory is gone, its sockets are closed.
+fn has_ended(pid: rustix::process::Pid) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();
+    stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with(['Z', 'X']))
 }
 
 /// Waits for something that happens by itself.
