@@ -5,8 +5,8 @@ use serde::de::DeserializeOwned;
 use std::env;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use weald_daemon::launch;
 use weald_daemon::protocol::{Request, Target};
-use weald_daemon::{ask, launch};
 use weald_model::{Code, Fault};
 
 /// The facts of one call.
@@ -44,9 +44,9 @@ impl Context {
     pub(crate) fn ask<T: DeserializeOwned>(&self, request: Request) -> Result<T, Fault> {
         // This process must not count as somebody who stands in the workspace.
         let _ = env::set_current_dir("/");
-        let stream = launch::connect_or_start(&self.home)?;
         let mut bar = Bar::new(!self.json);
-        let answer = ask::ask(stream, request, &mut |title, done, total| bar.show(title, done, total));
+        let answer =
+            launch::ask(&self.home, &request, &mut |title, done, total| bar.show(title, done, total));
         bar.finish();
         answer
     }

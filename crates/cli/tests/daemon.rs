@@ -182,6 +182,21 @@ fn rubbish_on_the_socket_is_answered_and_harms_nothing() {
 }
 
 #[test]
+fn a_command_that_meets_a_dying_daemon_asks_the_next_one() {
+    let home = Home::new();
+    let repo = home.repo("tool");
+    home.weald(&["create", repo.to_str().unwrap(), "w"]).ok();
+    for round in 1..=10 {
+        let pid = home.daemon_pid().and_then(rustix::process::Pid::from_raw).unwrap();
+        rustix::process::kill_process(pid, Signal::KILL).unwrap();
+        let name = format!("w{round}");
+        home.weald(&["fork", "w", &name]).ok();
+        assert!(home.at(&name).join(".git").exists());
+    }
+    assert_eq!(home.weald(&["list", "--json"]).json().as_array().unwrap().len(), 11);
+}
+
+#[test]
 fn completion_and_man_pages_come_out() {
     let home = Home::new();
     for shell in ["bash", "zsh", "fish"] {

@@ -10,20 +10,46 @@ use std::io::BufReader;
 use std::os::unix::net::UnixStream;
 use weald_model::{Code, Fault};
 
+/// Why there is no answer.
+#[derive(Debug)]
+pub(crate) enum Unanswered {
+    /// The daemon ended before it took the request: asking another one does nothing twice.
+    Unheard(Fault),
+    /// It refused, or ended while it was at work.
+    Failed(Fault),
+}
+
+impl From<Unanswered> for Fault {
+    fn from(why: Unanswered) -> Self {
+        match why {
+            Unanswered::Unheard(fault) | Unanswered::Failed(fault) => fault,
+        }
+    }
+}
+
 /// Sends `request` over a fresh connection and waits for its answer, telling `progress` what the daemon tells.
-pub fn ask<T: DeserializeOwned>(
+pub(crate) fn ask<T: DeserializeOwned>(
     mut stream: UnixStream,
-    request: Request,
+    request: &Request,
     progress: &mut dyn FnMut(&str, u64, u64),
-) -> Result<T, Fault> {
-    wire::send(&mut stream, &Envelope { version: PROTOCOL_VERSION, request }).map_err(|e| broken(&e))?;
+) -> Result<T, Unanswered> {
+    let mut heard = false;
+    let lost = |heard: bool, fault: Fault| match heard {
+        true => Unanswered::Failed(fault),
+        false => Unanswered::Unheard(fault),
+    };
+    let envelope = Envelope { version: PROTOCOL_VERSION, request: request.clone() };
+    wire::send(&mut stream, &envelope).map_err(|error| lost(heard, broken(&error)))?;
     let mut input = BufReader::new(stream);
     loop {
-        match wire::receive::<Line>(&mut input).map_err(|e| broken(&e))? {
+        match wire::receive::<Line>(&mut input).map_err(|error| lost(heard, broken(&error)))? {
+            Some(Line::Hearing) => heard = true,
             Some(Line::Progress { title, done, total }) => progress(&title, done, total),
-            Some(Line::Fault { fault }) => return Err(fault.into()),
-            Some(Line::Done { value }) => return serde_json::from_value(value).map_err(|e| foreign(&e)),
-            None => return Err(gone()),
+            Some(Line::Fault { fault }) => return Err(Unanswered::Failed(fault.into())),
+            Some(Line::Done { value }) => {
+                return serde_json::from_value(value).map_err(|error| Unanswered::Failed(foreign(&error)));
+            }
+            None => return Err(lost(heard, gone())),
         }
     }
 }

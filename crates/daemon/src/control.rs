@@ -63,6 +63,7 @@ fn connection(mut stream: UnixStream, forest: &Arc<Forest>, ending: &Sender<Endi
         let fault = Fault::new(Code::NotAllowed, "this Weald belongs to another user");
         return wire::send(&mut stream, &Line::Fault { fault: FaultLine::from(&fault) });
     }
+    wire::send(&mut stream, &Line::Hearing)?;
     stream.set_read_timeout(Some(REQUEST_TIMEOUT))?;
     let envelope = wire::receive::<Envelope>(&mut BufReader::new(&stream));
     let request = match envelope {

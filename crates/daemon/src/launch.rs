@@ -4,10 +4,11 @@
 //! socket answers, or why it will not, so nothing is polled in the common case.
 //! Invariant: whoever loses the race for a home uses the winner. Read next: [`crate::run`].
 
-use crate::ask::{ask, unseen};
+use crate::ask::{self, Unanswered, unseen};
 use crate::protocol::{FaultLine, Request};
 use crate::report::{Status, Stopped};
 use crate::wire;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::{self, BufReader, Read};
@@ -55,27 +56,54 @@ pub enum Launched {
     },
 }
 
-/// Connects to the daemon of `home`, starting it when none answers.
-pub fn connect_or_start(home: &Path) -> Result<UnixStream, Fault> {
-    match connect(home)? {
-        Some(stream) => Ok(stream),
-        None => {
-            start_process(home)?;
-            wait_for_socket(home)
+/// Asks the daemon of `home`, starting it when none answers, and telling `progress` what it tells. A request that a
+/// dying daemon did not hear goes to the next one.
+pub fn ask<T: DeserializeOwned>(
+    home: &Path,
+    request: &Request,
+    progress: &mut dyn FnMut(&str, u64, u64),
+) -> Result<T, Fault> {
+    let since = Instant::now();
+    loop {
+        match ask::ask(connect_or_start(home)?, request, progress) {
+            Err(Unanswered::Unheard(_)) if since.elapsed() < PATIENCE => std::thread::sleep(PAUSE),
+            Err(why) => return Err(why.into()),
+            Ok(answer) => return Ok(answer),
         }
+    }
+}
+
+/// While another process owns the home, it is about to answer or about to be gone.
+fn connect_or_start(home: &Path) -> Result<UnixStream, Fault> {
+    let since = Instant::now();
+    loop {
+        if let Some(stream) = connect(home)? {
+            return Ok(stream);
+        }
+        if !is_locked(&home.join(LOCK_NAME)) && start_process(home)?.is_some() {
+            continue;
+        }
+        if since.elapsed() > PATIENCE {
+            return Err(Fault::new(Code::DaemonUnreachable, "a daemon owns this home and does not answer")
+                .hint(format!("look at the end of {}", home.join(LOG_NAME).display())));
+        }
+        std::thread::sleep(PAUSE);
     }
 }
 
 /// Makes sure that a daemon runs.
 pub fn start(home: &Path) -> Result<Launched, Fault> {
     if let Some(stream) = connect(home)? {
-        let status: Status = ask(stream, Request::Status, &mut unseen)?;
-        return Ok(Launched::Running { pid: status.pid });
+        match ask::ask::<Status>(stream, &Request::Status, &mut unseen) {
+            Ok(status) => return Ok(Launched::Running { pid: status.pid }),
+            Err(Unanswered::Failed(fault)) => return Err(fault),
+            Err(Unanswered::Unheard(_)) => {}
+        }
     }
     if let Some(pid) = start_process(home)? {
         return Ok(Launched::Started { pid });
     }
-    let status: Status = ask(wait_for_socket(home)?, Request::Status, &mut unseen)?;
+    let status: Status = ask(home, &Request::Status, &mut unseen)?;
     Ok(Launched::Running { pid: status.pid })
 }
 
@@ -83,9 +111,13 @@ pub fn start(home: &Path) -> Result<Launched, Fault> {
 pub fn stop(home: &Path) -> Result<Option<Stopped>, Fault> {
     let Some(stream) = connect(home)? else { return Ok(None) };
     let watch = stream.try_clone().map_err(|error| unreachable(&error))?;
-    let stopped: Stopped = ask(stream, Request::Stop, &mut unseen)?;
+    let stopped = match ask::ask(stream, &Request::Stop, &mut unseen) {
+        Ok(stopped) => Some(stopped),
+        Err(Unanswered::Unheard(_)) => None,
+        Err(Unanswered::Failed(fault)) => return Err(fault),
+    };
     wait_until_gone(home, watch)?;
-    Ok(Some(stopped))
+    Ok(stopped)
 }
 
 /// The connection ends with the process; then its lock must be free.
@@ -201,21 +233,6 @@ fn died(home: &Path, child: &mut Child) -> Fault {
     let status = child.wait().map_or_else(|error| error.to_string(), |status| status.to_string());
     Fault::new(Code::DaemonUnreachable, format!("the daemon ended while it started ({status})"))
         .hint(format!("look at the end of {}", home.join(LOG_NAME).display()))
-}
-
-/// Waits for the daemon that another command is starting.
-fn wait_for_socket(home: &Path) -> Result<UnixStream, Fault> {
-    let since = Instant::now();
-    loop {
-        if let Some(stream) = connect(home)? {
-            return Ok(stream);
-        }
-        if since.elapsed() > PATIENCE {
-            return Err(Fault::new(Code::DaemonUnreachable, "a daemon owns this home and does not answer")
-                .hint(format!("look at the end of {}", home.join(LOG_NAME).display())));
-        }
-        std::thread::sleep(PAUSE);
-    }
 }
 
 fn unreachable(error: &io::Error) -> Fault {

@@ -1,7 +1,8 @@
 //! What the command and the daemon say to each other: one JSON object per line over a Unix socket.
 //!
-//! A connection carries one request. The daemon answers with any number of [`Line::Progress`], then exactly one
-//! [`Line::Done`] or [`Line::Fault`]. The values inside `Done` are the types of [`crate::report`]; `--json`
+//! A connection carries one request. The daemon says [`Line::Hearing`] before it reads it, so that a request to a
+//! dying daemon can be sent to the next one without being done twice; then come any number of [`Line::Progress`]
+//! and exactly one [`Line::Done`] or [`Line::Fault`]. The values inside `Done` are the types of [`crate::report`]; `--json`
 //! prints them as they are, so their field names are stable (docs/cli-json.md).
 //! Invariant: a line is at most [`LINE_BYTES_MAX`] long; longer ones are refused before they are buffered.
 
@@ -168,6 +169,8 @@ impl From<FaultLine> for Fault {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Line {
+    /// The daemon will read the request now.
+    Hearing,
     /// Long work goes on.
     Progress {
         /// What is being done.

@@ -4,6 +4,9 @@
 #![allow(dead_code, reason = "each test file uses a part")]
 #![allow(clippy::unwrap_used, reason = "a test may panic, in its shared functions too")]
 
+use rustix::event::{PollFd, PollFlags};
+use rustix::process::{PidfdFlags, Signal};
+
 use serde_json::Value;
 use std::ffi::OsStr;
 use std::os::unix::fs::PermissionsExt;
@@ -185,13 +188,17 @@ impl Home {
     }
 
     /// Sends the daemon a signal and waits until it is gone.
-    pub(crate) fn signal_daemon(&self, signal: rustix::process::Signal) {
+    pub(crate) fn signal_daemon(&self, signal: Signal) {
         let Some(pid) = self.daemon_pid() else { return };
         let Some(pid) = rustix::process::Pid::from_raw(pid) else { return };
-        if !self.is_our_daemon(pid) || rustix::process::kill_process(pid, signal).is_err() {
+        // Readable once the last thread has ended: then its files are closed (pidfd_open(2)).
+        let Ok(process) = rustix::process::pidfd_open(pid, PidfdFlags::empty()) else { return };
+        if !self.is_our_daemon(pid) || rustix::process::pidfd_send_signal(&process, signal).is_err() {
             return;
         }
-        wait_for("the daemon to end", || has_ended(pid));
+        let patience = PATIENCE.try_into().expect("seconds fit");
+        let mut wait = [PollFd::new(&process, PollFlags::IN)];
+        assert_eq!(rustix::event::poll(&mut wait, Some(&patience)).unwrap(), 1, "the daemon did not end");
     }
 
     /// A process id may belong to somebody else by now.
@@ -212,7 +219,7 @@ impl Home {
 
 impl Drop for Home {
     fn drop(&mut self) {
-        self.signal_daemon(rustix::process::Signal::TERM);
+        self.signal_daemon(Signal::TERM);
         for point in self.mounts().iter().rev() {
             let _ = rustix::mount::unmount(point, rustix::mount::UnmountFlags::DETACH);
         }
@@ -254,12 +261,6 @@ pub(crate) fn where_users_may_mount(test: &str) -> bool {
     let said = said(output);
     assert!(said.code == 0 && said.out.contains("1 passed"), "{}\n{}", said.out, said.err);
     false
-}
-
-/// True when a process is gone or a zombie: then, and not when its memory is gone, its sockets are closed.
-fn has_ended(pid: rustix::process::Pid) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();
-    stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with(['Z', 'X']))
 }
 
 /// Waits for something that happens by itself.
