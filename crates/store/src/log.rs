@@ -2,8 +2,9 @@
 //!
 //! Invariant: what is replayed is a prefix of what was appended, and contains everything a returned `sync` covered.
 //! A torn tail is cut; damage before a point that was durable refuses to open.
-//! Locks, in order: the tail, the data tail, the cache of open files; none is held across fdatasync, but when a log is
-//! made or opened. Read next: [`mod@format`] (bytes), `writer` (append, put), `group` (sync), `recovery` (open).
+//! Locks, in order: the mending of logs, the group, the tail, the data tail, the cache of open files, the logs that are
+//! sure; none but the first is held across fdatasync. Read next: [`mod@format`] (bytes), `writer` (append, put), `group`
+//! (sync), `recovery` (open).
 
 use crate::disk::Disk;
 use files::Files;
@@ -230,9 +231,10 @@ impl Logs {
         recovery::replay_until(&self.files, id, seq, visit)
     }
 
-    /// Makes everything written to a log durable, whether it is open or not: what was forked from it needs it.
+    /// Makes everything written to a log durable, whether it is open or not: what was forked from it needs it. A log
+    /// that this process has not opened is read for that.
     pub fn make_durable(&self, id: WorkspaceId) -> Result<(), LogError> {
-        self.files.make_durable(id)
+        recovery::make_durable(&self.files, id)
     }
 
     /// Removes a log and its data. At a crash either all or nothing of it is there. The log must not be in use.

@@ -204,3 +204,24 @@ fn sync_of_a_parent_keeps_its_promise_after_a_failed_sync_of_its_fork() {
         );
     }
 }
+
+/// The same where the mark ends its page, or lies across its end: the next record does not make that page dirty again.
+#[test]
+fn sync_of_a_parent_keeps_its_promise_after_its_mark_was_lost_at_the_end_of_a_page() {
+    for (len, seed) in (3700..4096).step_by(16).flat_map(|len| (0..SEEDS / 10).map(move |seed| (len, seed))) {
+        run(
+            None,
+            &[
+                make(0, &[0], FileKind::File),
+                write(0, &[0], len),
+                Step::Fork { stem: 0, sync: true },
+                Step::Restart { unmount: false },
+                Step::FailedSync { stem: 1, nth: 0 },
+                make(0, &[1], FileKind::File),
+                sync(0),
+                Step::Kill { unmount: false },
+                Step::Crash { seed },
+            ],
+        );
+    }
+}

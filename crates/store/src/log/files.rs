@@ -7,10 +7,10 @@ use super::format::Place;
 use super::{Limits, LogError};
 use crate::NOT_POISONED;
 use crate::disk::{Disk, DiskFile, OpenMode, read_exact_at};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use weald_model::WorkspaceId;
 
 /// Start of the name of the directory of a log that is being removed.
@@ -21,6 +21,10 @@ pub(super) struct Files {
     pub(super) dir: PathBuf,
     pub(super) limits: Limits,
     open: Mutex<OpenFiles>,
+    /// Logs of which the next fdatasync will make all durable that is not: this process wrote it, at least again.
+    sure: Mutex<HashSet<WorkspaceId>>,
+    /// Held while a log is cut, written again, or made durable by another one.
+    mending: Mutex<()>,
 }
 
 #[derive(Default)]
@@ -37,7 +41,7 @@ struct OpenFile {
 
 impl Files {
     pub(super) fn new(disk: Arc<dyn Disk>, dir: PathBuf, limits: Limits) -> Self {
-        Self { disk, dir, limits, open: Mutex::default() }
+        Self { disk, dir, limits, open: Mutex::default(), sure: Mutex::default(), mending: Mutex::default() }
     }
 
     pub(super) fn log_dir(&self, id: WorkspaceId) -> PathBuf {
@@ -121,8 +125,25 @@ impl Files {
         Ok(opened)
     }
 
-    /// fdatasync writes what the page cache has of a file, through whichever descriptor it came.
-    pub(super) fn make_durable(&self, id: WorkspaceId) -> Result<(), LogError> {
+    pub(super) fn mend(&self) -> MutexGuard<'_, ()> {
+        self.mending.lock().expect(NOT_POISONED)
+    }
+
+    /// False for a log that this process has not written, and after a failed sync: pages may be lost that read as ever.
+    pub(super) fn is_sure(&self, id: WorkspaceId) -> bool {
+        self.sure.lock().expect(NOT_POISONED).contains(&id)
+    }
+
+    pub(super) fn set_sure(&self, id: WorkspaceId, is_sure: bool) {
+        let mut sure = self.sure.lock().expect(NOT_POISONED);
+        match is_sure {
+            true => sure.insert(id),
+            false => sure.remove(&id),
+        };
+    }
+
+    /// fdatasync writes what is dirty in the page cache of a file, through whichever descriptor it came.
+    pub(super) fn sync(&self, id: WorkspaceId) -> Result<(), LogError> {
         for number in self.numbers(id)? {
             if let Some(file) = self.open_if_there(id, number)? {
                 file.sync().map_err(LogError::io("syncing", &self.path(id, number)))?;
@@ -140,6 +161,7 @@ impl Files {
 
     pub(super) fn remove(&self, id: WorkspaceId) -> Result<(), LogError> {
         self.forget(id);
+        self.set_sure(id, false);
         let (from, to) = (self.log_dir(id), self.dir.join(format!("{REMOVED_PREFIX}{id}")));
         self.empty(&to)?;
         match self.disk.rename(&from, &to) {

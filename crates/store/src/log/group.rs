@@ -66,7 +66,7 @@ impl Log {
         state.is_running = false;
         match &synced {
             Ok(writes) => state.durable = state.durable.max(*writes),
-            Err(_) => self.is_stopped.store(true, Ordering::SeqCst),
+            Err(_) => self.stop_unsure(),
         }
         self.group.done.notify_all();
         synced.map(|_| ())
@@ -84,9 +84,15 @@ impl Log {
         let segment = tail.at.segment;
         drop(tail);
         file.sync().map_err(|error| {
-            self.is_stopped.store(true, Ordering::SeqCst);
+            self.stop_unsure();
             LogError::io("syncing", &self.files.path(self.id, segment))(error)
         })
+    }
+
+    /// After a failed sync nobody knows what of this log is on the disk.
+    fn stop_unsure(&self) {
+        self.is_stopped.store(true, Ordering::SeqCst);
+        self.files.set_sure(self.id, false);
     }
 
     /// Syncs once and returns how many writes that covers.

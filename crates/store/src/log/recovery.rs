@@ -37,6 +37,9 @@ struct End {
     last_record: Position,
 }
 
+/// The last segments of log and data, as far as there are any.
+type LastSegments = [Option<Arc<dyn DiskFile>>; 2];
+
 /// A record after which more data is named than after the one before it.
 #[derive(Clone, Copy, Debug)]
 struct Mark {
@@ -55,6 +58,27 @@ struct Found {
     marks: Vec<Mark>,
     /// The chain at `end`; none if there is no record.
     chain: Option<Chain>,
+    commits: LastCommits,
+}
+
+/// The commits behind the last record, but for those known to be durable.
+#[derive(Default)]
+struct LastCommits {
+    at: Position,
+    bytes: Vec<u8>,
+}
+
+impl LastCommits {
+    fn add(&mut self, at: Position, frame: &[u8], durable: Position) {
+        if self.bytes.is_empty() || at.segment != self.at.segment {
+            *self = Self { at, bytes: Vec::new() };
+        }
+        self.bytes.extend_from_slice(frame);
+        if durable.segment == self.at.segment && durable > self.at {
+            self.bytes.drain(..(durable.offset - self.at.offset) as usize);
+            self.at = durable;
+        }
+    }
 }
 
 pub(super) fn open(
@@ -74,12 +98,20 @@ pub(super) fn open(
     check_durable_data(files, id, found.durable_data)?;
     let end = cut_before_lost_data(files, id, &found)?;
     let behind = if end == found.end { behind } else { look_behind(files, id, &numbers, end.at)? };
+    let mending = files.mend();
     let cut_bytes = cut(files, id, &numbers, &end, behind)?;
-    // Commits alone behind the durable part need no care: they say nothing that is lost with them.
-    let is_clean = end.last_record < found.durable_log && end.data <= found.durable_data;
-    if !is_clean {
-        write_again(files, id, &found, &end)?;
-    }
+    let is_clean = end == found.end
+        && end.at.segment == found.durable_log.segment
+        && end.last_record < found.durable_log
+        && end.data <= found.durable_data;
+    // Behind the durable part of a clean log are commits alone. They say nothing that is lost with them, but what is
+    // appended behind a lost one is: the first append writes them again.
+    let (commits, [file, data_file]) = match is_clean {
+        true => (found.commits.bytes, [None, None]),
+        false => (Vec::new(), write_again(files, id, (found.durable_log, found.durable_data), &end)?),
+    };
+    files.set_sure(id, true);
+    drop(mending);
     let known = found.chain.filter(|_| end == found.end);
     let chain = replay(files, id, &end, known, visit)?;
     let resume = Resume {
@@ -92,8 +124,26 @@ pub(super) fn open(
         is_clean,
         durable_log: found.durable_log,
         durable_data: found.durable_data,
+        commits,
+        file,
+        data_file,
     };
     Ok((Log::resume(files.clone(), id, resume), Recovery { records: end.seq, cut_bytes }))
+}
+
+/// Makes a log durable for another one that starts from it, whether it is open or not.
+pub(super) fn make_durable(files: &Files, id: WorkspaceId) -> Result<(), LogError> {
+    let _mending = files.mend();
+    if !files.is_sure(id) {
+        let found = find_end(files, id)?;
+        if look_behind(files, id, &files.numbers(id)?, found.end.at)?.is_durable {
+            return Err(damaged(files, id, found.end.at, found.why));
+        }
+        write_again(files, id, (found.durable_log, found.durable_data), &found.end)?;
+    }
+    let synced = files.sync(id);
+    files.set_sure(id, synced.is_ok());
+    synced
 }
 
 pub(super) fn replay_until(
@@ -142,6 +192,7 @@ fn find_end(files: &Files, id: WorkspaceId) -> Result<Found, LogError> {
         durable_data: Position::default(),
         marks: Vec::new(),
         chain: None,
+        commits: LastCommits::default(),
     };
     loop {
         match walk.step()? {
@@ -155,9 +206,10 @@ fn find_end(files: &Files, id: WorkspaceId) -> Result<Found, LogError> {
                 }
                 found.end.data = data;
                 found.end.last_record = at;
+                found.commits.bytes.clear();
             }
-            Step::Commit { commit, at } => {
-                if walk.chain.as_mut().is_none_or(|chain| chain.hash() != commit.chain) {
+            Step::Commit { commit, at, bytes, has_chain } => {
+                if !has_chain {
                     return Err(damaged(files, id, at, "the hash over the records is not the one written"));
                 }
                 if commit.durable_log > at || commit.durable_log < found.durable_log {
@@ -167,6 +219,7 @@ fn find_end(files: &Files, id: WorkspaceId) -> Result<Found, LogError> {
                 found.durable_data = found.durable_data.max(commit.durable_data);
                 let durable = found.durable_log;
                 found.marks.retain(|mark| mark.before.at >= durable);
+                found.commits.add(at, bytes, durable);
             }
             Step::Stop(why) => {
                 found.why = why;
@@ -330,9 +383,17 @@ fn cut_file(files: &Files, id: WorkspaceId, number: u32, keep: u32, behind: Behi
 }
 
 /// Writes what is kept but not known to be durable over itself, so that the next fdatasync covers it for certain.
-fn write_again(files: &Files, id: WorkspaceId, found: &Found, end: &End) -> Result<(), LogError> {
-    let ranges = [(found.durable_log, end.at, 0), (found.durable_data, end.data, Place::DATA)];
-    for (from, to, kind) in ranges {
+/// Returns the last segments of log and data, which are yet to be synced: these descriptors learn of a sync that fails
+/// for somebody else.
+fn write_again(
+    files: &Files,
+    id: WorkspaceId,
+    durable: (Position, Position),
+    end: &End,
+) -> Result<LastSegments, LogError> {
+    let mut last = [None, None];
+    let ranges = [(durable.0, end.at, 0), (durable.1, end.data, Place::DATA)];
+    for (last, (from, to, kind)) in last.iter_mut().zip(ranges) {
         for segment in from.segment..=to.segment {
             let number = segment | kind;
             if files.open_if_there(id, number)?.is_none() {
@@ -347,10 +408,12 @@ fn write_again(files: &Files, id: WorkspaceId, found: &Found, end: &End) -> Resu
             if segment < to.segment {
                 // The next sync reaches the last segments only.
                 file.sync().map_err(LogError::io("syncing", &path))?;
+            } else {
+                *last = Some(file);
             }
         }
     }
-    Ok(())
+    Ok(last)
 }
 
 fn copy_over_itself(file: &dyn DiskFile, start: u64, stop: u64) -> std::io::Result<()> {

@@ -261,6 +261,27 @@ fn a_record_that_names_lost_data_is_cut_with_all_after_it() {
 }
 
 #[test]
+fn a_commit_that_is_cut_with_the_records_before_it_is_not_written_again() {
+    let (disk, logs) = faulty(SMALL);
+    let log = logs.create(ID, b"g", Durability::Durable).unwrap();
+    let lost = log.put_data(&[1; 5000]).unwrap();
+    log.append(b"names lost data", b"").unwrap();
+    log.append(&[2; 2500], b"").unwrap();
+    // It does not fit into the segment, so a commit ends that; nor does it fit on the disk.
+    disk.set_room(Some(HEADER_BYTES + format::frame_bytes(format::COMMIT_BYTES, 0) + 10));
+    assert!(log.append(&[2; 2500], b"").is_err());
+    disk.set_room(None);
+    drop(log);
+    let file = logs.files.path(ID, lost.file);
+    disk.change(file.to_str().unwrap(), |bytes| bytes[lost.offset as usize + 100] = 0);
+    let (log, _, seen) = records(&logs).unwrap();
+    assert_eq!(seen.len(), 1);
+    log.append(b"after", b"").unwrap();
+    drop(log);
+    assert_eq!(bodies(&logs)[1..], [b"after".to_vec()]);
+}
+
+#[test]
 fn durable_data_that_is_cut_off_is_damage() {
     let (disk, logs) = faulty(SMALL);
     let log = logs.create(ID, b"g", Durability::Durable).unwrap();

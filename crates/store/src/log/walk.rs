@@ -65,8 +65,8 @@ impl Window {
 pub(super) enum Step<'w> {
     /// A record, where it begins, and the offset of its inline data.
     Record { frame: Frame<'w>, at: Position, inline_at: u64 },
-    /// A commit and where it begins.
-    Commit { commit: Commit, at: Position },
+    /// A commit, where it begins, its frame, and whether its chain is that over the records, if they are hashed.
+    Commit { commit: Commit, at: Position, bytes: &'w [u8], has_chain: bool },
     /// No right frame is at [`Walk::at`].
     Stop(&'static str),
 }
@@ -158,7 +158,8 @@ impl<'f> Walk<'f> {
         } else {
             self.at.offset = next;
         }
-        Ok(Step::Commit { commit, at })
+        let has_chain = self.chain.as_mut().is_some_and(|chain| chain.hash() == commit.chain);
+        Ok(Step::Commit { commit, at, bytes, has_chain })
     }
 
     /// Opens the segment at `at` and reads its header. The inner error says why it is not the next segment.

@@ -50,12 +50,19 @@ pub(super) struct Resume {
     pub(super) is_clean: bool,
     pub(super) durable_log: Position,
     pub(super) durable_data: Position,
+    /// Commits before `at` that may be in memory only.
+    pub(super) commits: Vec<u8>,
+    /// The segments at `at` and `data`, when what is in them was written again.
+    pub(super) file: Option<Arc<dyn DiskFile>>,
+    pub(super) data_file: Option<Arc<dyn DiskFile>>,
 }
 
 /// The end of the log.
 pub(super) struct Tail {
     /// The segment at `at`, once it was written to.
     pub(super) file: Option<Arc<dyn DiskFile>>,
+    /// What is before `at` and to be written again before anything else is.
+    commits: Vec<u8>,
     /// Where the next frame goes. Offset 0: the segment is yet to be made.
     pub(super) at: Position,
     /// Where the segment before ended; known only while offset is 0.
@@ -151,13 +158,14 @@ impl Log {
             is_clean: false,
             durable_log: Position::default(),
             durable_data: Position::default(),
+            commits: Vec::new(),
+            file: Some(file),
+            data_file: None,
         };
+        files.set_sure(id, true);
         let log = Self::resume(files, id, resume);
-        log.lock_tail().file = Some(file);
         if durability == Durability::Durable {
             log.sync()?;
-            // A fork nobody writes to should not keep a descriptor.
-            log.lock_tail().file = None;
         }
         Ok(log)
     }
@@ -167,7 +175,8 @@ impl Log {
         let unsynced =
             |current| Unsynced { current, dir: !from.is_clean, parent: !from.is_clean, ended: Vec::new() };
         let tail = Tail {
-            file: None,
+            file: from.file,
+            commits: from.commits,
             at: from.at,
             end_before: from.end_before,
             zeroed_to: 0,
@@ -181,7 +190,7 @@ impl Log {
             syncs: 0,
         };
         debug_assert_eq!(from.is_ended, from.at.offset == 0, "only an ended segment has none after it");
-        let data = DataTail { file: None, at: from.data, unsynced: unsynced(!from.is_clean) };
+        let data = DataTail { file: from.data_file, at: from.data, unsynced: unsynced(!from.is_clean) };
         Log {
             files,
             id,
@@ -317,13 +326,20 @@ impl Log {
         Ok(())
     }
 
-    /// The file of the segment being written.
+    /// The file of the segment being written. When the log was opened on a clean end, the commits there come first: a
+    /// failed fdatasync may have left them in memory only, in a page that nothing makes dirty again.
     pub(super) fn current_segment(&self, tail: &mut Tail) -> Result<Arc<dyn DiskFile>, LogError> {
         let is_open = tail.file.is_some();
         let file = current(&mut tail.file, &self.files, self.id, tail.at.segment)?;
         if !is_open {
             let path = self.files.path(self.id, tail.at.segment);
             tail.zeroed_to = file.len().map_err(LogError::io("reading", &path))?;
+        }
+        if !tail.commits.is_empty() {
+            let offset = u64::from(tail.at.offset) - tail.commits.len() as u64;
+            let written = file.write_at(&[&tail.commits], offset);
+            written.map_err(LogError::io("writing", &self.files.path(self.id, tail.at.segment)))?;
+            tail.commits = Vec::new();
         }
         Ok(file)
     }
