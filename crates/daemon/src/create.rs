@@ -12,7 +12,7 @@ use crate::{card, faults, mount_point, take_in};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use weald_engine::{Base, Workspace};
-use weald_git::{CloneRequest, GitContent, GitDirSpec, Repository, Resolved, git_dir};
+use weald_git::{CloneRequest, GitContent, GitDirSpec, GitSource, Repository, Resolved, git_dir};
 use weald_model::{Caller, Code, Fault, FileKind, Ino, Oid, Progress};
 use weald_store::cas;
 use weald_store::manifest::Manifest;
@@ -52,7 +52,8 @@ impl Forest {
         };
         let row = self.fresh_row(claim.name(), ask, &origin, mount_path);
         mount_point::prepare(&row.mount_path)?;
-        let mut unfinished = Unfinished { forest: self, row: row.clone(), repo: None, in_registry: false };
+        let mut unfinished =
+            Unfinished { forest: self, row: row.clone(), repo: None, in_registry: false, is_done: false };
         let workspace = self.grow(&mut unfinished, &origin, &mut notes, progress)?;
         let created = created(&row, &origin, &workspace, notes);
         let entry = Entry::with(row.clone(), workspace);
@@ -113,10 +114,10 @@ impl Forest {
         progress: &dyn Progress,
     ) -> Result<Origin, Fault> {
         let base = repo.resolve(ask.rev.as_deref(), ask.branch.as_deref())?;
-        let source = self.stores.source(repo.path());
-        source.offer(&repo);
+        // Not the workspace's own source: that would keep every page mapped that building a manifest reads.
+        let source = GitSource::new(repo.clone());
         let time = self.stores.base_time(base.commit_time);
-        let manifest = self.stores.manifest(&base.tree, &*source, time, progress)?;
+        let manifest = self.stores.manifest(&base.tree, &source, time, progress)?;
         let (uid, gid) = owner();
         let index = self.stores.index(&manifest, &repo, uid, gid)?;
         let spec = GitDirSpec::new(&repo, &base, self.stores.env.now());
@@ -247,16 +248,20 @@ struct Unfinished<'a> {
     row: WorkspaceRow,
     repo: Option<Repository>,
     in_registry: bool,
+    is_done: bool,
 }
 
 impl Unfinished<'_> {
-    fn finish(self) {
-        std::mem::forget(self);
+    fn finish(mut self) {
+        self.is_done = true;
     }
 }
 
 impl Drop for Unfinished<'_> {
     fn drop(&mut self) {
+        if self.is_done {
+            return;
+        }
         let stores = &self.forest.stores;
         if self.in_registry {
             // Its log goes all the same: a row without one would be found at the next start.

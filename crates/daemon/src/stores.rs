@@ -1,18 +1,17 @@
-//! What all workspaces of a home share: the store, manifests opened once, sources opened when first needed.
+//! What all workspaces of a home share: the store, manifests opened once, and sources (`sources`).
 //!
 //! Invariant: no lock here is held across a call to a source; two threads that want the same manifest at once may
 //! both build it, and one result is kept (equal bytes, one name).
 
+use crate::sources::{LateSource, Sources};
 use crate::{faults, locked};
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use weald_engine::{Base, Shared, Workspace};
-use weald_git::{GitSource, IndexNode, Repository, index_of_tree};
-use weald_model::{
-    Env, Fault, HostEnv, Oid, Progress, Silent, Source, SourceError, Timestamp, TreeEntry, WorkspaceId,
-};
+use weald_git::{IndexNode, Repository, index_of_tree};
+use weald_model::{Env, Fault, HostEnv, Oid, Progress, Silent, Source, Timestamp, WorkspaceId};
 use weald_store::cas::{self, Cas};
 use weald_store::home::{Home, HomeError, HomeManifestError};
 use weald_store::manifest::{Manifest, ManifestError};
@@ -32,7 +31,7 @@ pub(crate) struct Stores {
     pub(crate) shared: Arc<Shared>,
     pub(crate) env: Arc<dyn Env>,
     manifests: Mutex<HashMap<Oid, Manifest>>,
-    sources: Mutex<HashMap<PathBuf, Arc<LateSource>>>,
+    sources: Sources,
 }
 
 impl Stores {
@@ -43,7 +42,7 @@ impl Stores {
         let cas = Cas::new(home.disk().clone(), home.paths().cas());
         let shared =
             Shared::new(home.disk().clone(), home.logs().clone(), cas, env.clone(), BLOB_CACHE_BYTES_MAX);
-        Ok(Self { home, shared, env, manifests: Mutex::default(), sources: Mutex::default() })
+        Ok(Self { home, shared, env, manifests: Mutex::default(), sources: Sources::default() })
     }
 
     /// Seconds since 1970, now.
@@ -53,9 +52,7 @@ impl Stores {
 
     /// A source over the repository at `path`, opened when first asked.
     pub(crate) fn source(&self, path: &Path) -> Arc<LateSource> {
-        let mut sources = locked(&self.sources);
-        let late = || Arc::new(LateSource { path: path.to_owned(), opened: Mutex::default() });
-        sources.entry(path.to_owned()).or_insert_with(late).clone()
+        self.sources.at(path)
     }
 
     /// The manifest of a tree, from memory, from the home, or built from `source`. Damaged ones are built anew.
@@ -193,44 +190,5 @@ impl From<ManifestError> for IndexTrouble {
 impl From<weald_git::index::IndexError> for IndexTrouble {
     fn from(_: weald_git::index::IndexError) -> Self {
         Self(ManifestError::Damaged("its names are out of order"))
-    }
-}
-
-/// A repository opened when first needed, and again after it could not be: one that is away (an unmounted disk)
-/// costs its readers an error, not the workspace.
-pub(crate) struct LateSource {
-    path: PathBuf,
-    opened: Mutex<Option<GitSource>>,
-}
-
-impl LateSource {
-    /// Takes a repository that is open already.
-    pub(crate) fn offer(&self, repo: &Repository) {
-        locked(&self.opened).get_or_insert_with(|| GitSource::new(repo.clone()));
-    }
-
-    fn get(&self) -> Result<GitSource, SourceError> {
-        if let Some(source) = locked(&self.opened).as_ref() {
-            return Ok(source.clone());
-        }
-        let repo = Repository::open(&self.path).map_err(|fault| SourceError::Unavailable(fault.message))?;
-        Ok(locked(&self.opened).get_or_insert_with(|| GitSource::new(repo)).clone())
-    }
-}
-
-impl Source for LateSource {
-    fn tree(&self, id: &Oid) -> Result<Vec<TreeEntry>, SourceError> {
-        self.get()?.tree(id)
-    }
-
-    fn blob_sizes(&self, ids: &[Oid]) -> Vec<Result<u64, SourceError>> {
-        match self.get() {
-            Ok(source) => source.blob_sizes(ids),
-            Err(error) => ids.iter().map(|_| Err(error.clone())).collect(),
-        }
-    }
-
-    fn blob(&self, id: &Oid) -> Result<Vec<u8>, SourceError> {
-        self.get()?.blob(id)
     }
 }

@@ -1,0 +1,152 @@
+//! Repositories that base content is read from: opened when first needed, closed when nobody has read for a while.
+//!
+//! An open repository keeps its packs mapped, and what was ever read through a map counts as memory of the daemon, up
+//! to the size of the packs. Opening one takes less than a millisecond, so an idle one is not worth that.
+//! Invariant: while a repository is open here, the thread that will close it runs. A read under way keeps its own
+//! handle, so closing disturbs nobody.
+
+use crate::{locked, memory};
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
+use weald_git::{GitSource, Repository};
+use weald_model::{Oid, Source, SourceError, TreeEntry};
+
+/// Between two looks for idle repositories: one is closed when it was not used between two of them.
+const LOOK_INTERVAL: Duration = Duration::from_secs(5);
+
+/// All sources of a home, by path.
+#[derive(Default)]
+pub(crate) struct Sources {
+    by_path: Mutex<HashMap<PathBuf, Arc<LateSource>>>,
+    closer: Arc<Closer>,
+}
+
+impl Sources {
+    /// A source over the repository at `path`, opened when first asked.
+    pub(crate) fn at(&self, path: &Path) -> Arc<LateSource> {
+        let late = || {
+            Arc::new_cyclic(|me| LateSource {
+                path: path.to_owned(),
+                opened: Mutex::default(),
+                closer: self.closer.clone(),
+                me: me.clone(),
+            })
+        };
+        locked(&self.by_path).entry(path.to_owned()).or_insert_with(late).clone()
+    }
+}
+
+/// A repository opened when needed, and again after it could not be: one that is away (an unmounted disk) costs its
+/// readers an error, not the workspace.
+pub(crate) struct LateSource {
+    path: PathBuf,
+    opened: Mutex<Option<Opened>>,
+    closer: Arc<Closer>,
+    me: Weak<LateSource>,
+}
+
+struct Opened {
+    source: GitSource,
+    /// Used since the closer last looked.
+    used: bool,
+}
+
+impl LateSource {
+    fn get(&self) -> Result<GitSource, SourceError> {
+        if let Some(opened) = locked(&self.opened).as_mut() {
+            opened.used = true;
+            return Ok(opened.source.clone());
+        }
+        let repo = Repository::open(&self.path).map_err(|fault| SourceError::Unavailable(fault.message))?;
+        let mut opened = locked(&self.opened);
+        let is_first = opened.is_none();
+        let source =
+            opened.get_or_insert_with(|| Opened { source: GitSource::new(repo), used: true }).source.clone();
+        drop(opened);
+        if is_first {
+            self.closer.watch(self.me.clone());
+        }
+        Ok(source)
+    }
+
+    /// Closes the repository when it was not used since the last look. True when it is still open.
+    fn look(&self) -> bool {
+        let mut opened = locked(&self.opened);
+        let was_used = opened.as_mut().is_some_and(|opened| std::mem::take(&mut opened.used));
+        let idle = if was_used { None } else { opened.take() };
+        drop(opened);
+        // Unmapped without the lock.
+        drop(idle);
+        was_used
+    }
+}
+
+impl Source for LateSource {
+    fn tree(&self, id: &Oid) -> Result<Vec<TreeEntry>, SourceError> {
+        self.get()?.tree(id)
+    }
+
+    fn blob_sizes(&self, ids: &[Oid]) -> Vec<Result<u64, SourceError>> {
+        match self.get() {
+            Ok(source) => source.blob_sizes(ids),
+            Err(error) => ids.iter().map(|_| Err(error.clone())).collect(),
+        }
+    }
+
+    fn blob(&self, id: &Oid) -> Result<Vec<u8>, SourceError> {
+        self.get()?.blob(id)
+    }
+}
+
+/// Closes idle repositories. Its thread runs only while one is open.
+#[derive(Default)]
+struct Closer {
+    watched: Mutex<Watched>,
+}
+
+#[derive(Default)]
+struct Watched {
+    open: Vec<Weak<LateSource>>,
+    is_running: bool,
+}
+
+impl Closer {
+    /// Takes care of a source that was just opened.
+    fn watch(self: &Arc<Self>, source: Weak<LateSource>) {
+        let mut watched = locked(&self.watched);
+        watched.open.push(source);
+        if watched.is_running {
+            return;
+        }
+        let closer = self.clone();
+        let run = move || {
+            std::thread::sleep(LOOK_INTERVAL);
+            while closer.round() {
+                std::thread::sleep(LOOK_INTERVAL);
+            }
+        };
+        // Without a thread it stays open until the next one is opened: memory, nothing worse.
+        watched.is_running = std::thread::Builder::new().name("close".to_owned()).spawn(run).is_ok();
+    }
+
+    /// Looks at every open source once. False when none is left, and the thread is to end.
+    fn round(&self) -> bool {
+        let mut open = std::mem::take(&mut locked(&self.watched).open);
+        let before = open.len();
+        open.retain(|source| source.upgrade().is_some_and(|source| source.look()));
+        if open.len() < before {
+            // Their caches of objects go with them.
+            memory::give_back();
+        }
+        let mut watched = locked(&self.watched);
+        watched.open.append(&mut open);
+        watched.is_running = !watched.open.is_empty();
+        watched.is_running
+    }
+}
+
+#[cfg(test)]
+#[path = "sources_tests.rs"]
+mod tests;

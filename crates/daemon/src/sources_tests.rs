@@ -1,0 +1,90 @@
+//! Idle repositories are closed, used ones are not, and closing is not noticed by who reads.
+
+use super::*;
+use weald_testkit::repo::Repo;
+
+/// A repository with everything in one pack, and the id of a blob in it.
+fn packed() -> (Repo, Oid) {
+    let mut repo = Repo::new();
+    repo.write("a.txt", "one\n");
+    repo.commit("first");
+    repo.git(&["repack", "-a", "-d", "--quiet"]);
+    let blob = Oid::from_hex(&repo.git(&["rev-parse", "HEAD:a.txt"])).unwrap();
+    (repo, blob)
+}
+
+fn is_mapped(repo: &Repo) -> bool {
+    let packs = repo.path().join(".git/objects/pack");
+    std::fs::read_to_string("/proc/self/maps").unwrap().contains(packs.to_str().unwrap())
+}
+
+/// Sources whose rounds the test makes, not a thread.
+fn sources() -> Sources {
+    let sources = Sources::default();
+    locked(&sources.closer.watched).is_running = true;
+    sources
+}
+
+#[test]
+fn an_idle_repository_is_unmapped_and_opened_again_when_read() {
+    let (repo, blob) = packed();
+    let sources = sources();
+    let source = sources.at(repo.path());
+    assert!(!is_mapped(&repo), "nothing is opened before it is read");
+    for _ in 0..2 {
+        assert_eq!(source.blob(&blob).unwrap(), b"one\n");
+        assert!(is_mapped(&repo));
+        assert!(sources.closer.round(), "it was used since the last round");
+        assert!(is_mapped(&repo));
+        assert!(!sources.closer.round());
+        assert!(!is_mapped(&repo));
+        // As the thread would have been started by the next open.
+        locked(&sources.closer.watched).is_running = true;
+    }
+}
+
+#[test]
+fn a_repository_in_use_stays_open() {
+    let (repo, blob) = packed();
+    let sources = sources();
+    let source = sources.at(repo.path());
+    for _ in 0..3 {
+        assert_eq!(source.blob(&blob).unwrap(), b"one\n");
+        assert!(sources.closer.round());
+    }
+    assert!(is_mapped(&repo));
+    assert_eq!(locked(&sources.closer.watched).open.len(), 1, "it is watched once however often it is read");
+}
+
+#[test]
+fn a_reader_keeps_what_it_reads_from() {
+    let (repo, blob) = packed();
+    let sources = sources();
+    let source = sources.at(repo.path());
+    let reading = source.get().unwrap();
+    while sources.closer.round() {}
+    assert_eq!(reading.blob(&blob).unwrap(), b"one\n");
+    drop(reading);
+    assert!(!is_mapped(&repo));
+}
+
+#[test]
+fn a_repository_that_was_away_is_read_once_it_is_back() {
+    let (repo, blob) = packed();
+    let (git, away) = (repo.path().join(".git"), repo.path().join("away"));
+    std::fs::rename(&git, &away).unwrap();
+    let sources = sources();
+    let source = sources.at(repo.path());
+    assert!(matches!(source.blob(&blob), Err(SourceError::Unavailable(_))));
+    std::fs::rename(&away, &git).unwrap();
+    assert_eq!(source.blob(&blob).unwrap(), b"one\n");
+}
+
+#[test]
+fn the_thread_begins_with_the_first_open_repository() {
+    let (repo, blob) = packed();
+    let sources = Sources::default();
+    assert!(!locked(&sources.closer.watched).is_running);
+    sources.at(repo.path()).blob(&blob).unwrap();
+    assert!(locked(&sources.closer.watched).is_running);
+}
