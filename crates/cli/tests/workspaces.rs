@@ -347,3 +347,33 @@ fn unmounted_workspaces_are_kept_and_come_back() {
     home.weald(&["mount", "w"]).ok();
     assert!(home.at("w").join("a.txt").exists());
 }
+
+#[test]
+fn the_daemon_keeps_no_pack_mapped_after_create() {
+    let home = Home::new();
+    let repo = home.repo("tool");
+    home.run(&repo, "git gc -q").ok();
+    for name in ["first", "known"] {
+        home.weald(&["create", repo.to_str().unwrap(), name]).ok();
+        let maps = std::fs::read_to_string(format!("/proc/{}/maps", home.daemon_pid().unwrap())).unwrap();
+        assert!(!maps.contains(".git/objects/pack"), "after `create` {name}: {maps}");
+    }
+}
+
+#[test]
+fn fifty_forks_of_an_unchanged_workspace_take_less_than_a_megabyte() {
+    let home = Home::new();
+    let repo = home.repo("tool");
+    home.weald(&["create", repo.to_str().unwrap(), "w"]).ok();
+    let bytes = || {
+        let said = home.run(&home.home(), "du -s -B1 . | cut -f1").ok();
+        said.trim().parse::<u64>().unwrap()
+    };
+    let before = bytes();
+    home.weald(&["fork", "w", "f", "--count", "50"]).ok();
+    let grown = bytes() - before;
+    assert!(grown < 1_000_000, "{grown} bytes");
+    home.weald(&["daemon", "stop"]).ok();
+    let wal = std::fs::metadata(home.home().join("registry.db-wal")).map_or(0, |data| data.len());
+    assert_eq!(wal, 0, "a daemon that has ended leaves no WAL behind");
+}

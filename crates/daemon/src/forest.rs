@@ -191,6 +191,8 @@ impl Forest {
         for entry in self.all() {
             entry.settle();
         }
+        // Fails on a full disk, and then the rows stay in the WAL: nothing to tell.
+        let _ = self.stores.home.registry().settle();
         Stopped { pid: std::process::id(), unmounted }
     }
 }

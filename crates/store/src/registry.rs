@@ -17,6 +17,10 @@ pub use rows::{Artifact, Origin, RepoRow, State, WorkspaceRow};
 /// The version of the tables, in `PRAGMA user_version`.
 pub const VERSION: i64 = 1;
 
+/// Bytes of a page of a new database. A row fills half of one, and the WAL takes whole pages: with the usual 4 KiB
+/// fifty forks cost 600 kB there, with 1 KiB 250 kB.
+const PAGE_BYTES: u32 = 1024;
+
 const TABLES: &str = include_str!("registry/tables.sql");
 
 /// Why the registry cannot be used.
@@ -94,6 +98,14 @@ impl Registry {
         let done = work(&Tables { path: &self.path, connection: &transaction })?;
         transaction.commit().map_err(|error| told(&self.path, error))?;
         Ok(done)
+    }
+
+    /// Makes everything durable and gives the WAL's space back. For the end of a daemon.
+    pub fn settle(&self) -> Result<(), RegistryError> {
+        self.once(|tables| {
+            let settled = tables.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+            settled.map_err(|error| tables.told(error))
+        })
     }
 
     /// All workspaces, oldest first.
@@ -275,6 +287,8 @@ impl Tables<'_> {
 }
 
 fn prepare(connection: &mut Connection) -> rusqlite::Result<()> {
+    // Counts for a database that is yet to be made, and only before its journal mode is set.
+    connection.pragma_update(None, "page_size", PAGE_BYTES)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "NORMAL")?;
     let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;

@@ -124,3 +124,37 @@ fn a_newer_registry_is_refused() {
     drop(registry);
     assert!(matches!(Registry::open(&dir.path().join("registry.db")), Err(RegistryError::Version(2))));
 }
+
+/// Bytes of the database and of the files beside it that grow.
+fn bytes(dir: &tempfile::TempDir) -> [u64; 2] {
+    ["registry.db", "registry.db-wal"]
+        .map(|name| std::fs::metadata(dir.path().join(name)).map_or(0, |data| data.len()))
+}
+
+#[test]
+fn a_row_costs_little_disk_while_nothing_is_settled() {
+    const ROWS: u64 = 50;
+    let (dir, registry) = registry();
+    let before: u64 = bytes(&dir).iter().sum();
+    for number in 0..ROWS {
+        // Ids are random, so that rows go to any page.
+        let id = number.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let mut row = row(id, &format!("fork-{number}"));
+        (row.tree, row.commit, row.index_hash) = ("a".repeat(40), Some("b".repeat(40)), Some("c".repeat(64)));
+        row.mount_path = "/home/somebody/weald/a-workspace".into();
+        registry.insert_workspace(&row).unwrap();
+    }
+    let grown = bytes(&dir).iter().sum::<u64>() - before;
+    assert!(grown < ROWS * 6_000, "{grown} bytes for {ROWS} rows");
+}
+
+#[test]
+fn a_settled_registry_has_an_empty_wal_and_goes_on() {
+    let (dir, registry) = registry();
+    registry.insert_workspace(&row(1, "a")).unwrap();
+    assert!(bytes(&dir)[1] > 0);
+    registry.settle().unwrap();
+    assert_eq!(bytes(&dir)[1], 0);
+    registry.insert_workspace(&row(2, "b")).unwrap();
+    assert_eq!(registry.workspaces().unwrap().len(), 2);
+}
