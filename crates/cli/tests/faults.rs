@@ -251,6 +251,30 @@ fn a_full_disk_is_told_and_nothing_is_damaged() {
 }
 
 #[test]
+fn a_daemon_whose_log_cannot_be_written_goes_on() {
+    let home = Home::new();
+    let repo = home.repo("tool");
+    for name in ["w", "v"] {
+        home.weald(&["create", repo.to_str().unwrap(), name]).ok();
+    }
+    home.weald(&["daemon", "stop"]).ok();
+    std::fs::create_dir_all(home.at("w")).unwrap();
+    std::fs::write(home.at("w").join("in the way"), "").unwrap();
+    // Every write to it fails as on a full disk, and the daemon has something to tell at its start.
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let mut daemon = home.command().args(["daemon", "run"]).stderr(full).spawn().unwrap();
+    support::wait_for("the mount", || home.at("v").join("a.txt").exists());
+    assert_eq!(home.daemon_pid(), i32::try_from(daemon.id()).ok());
+    let list = home.weald(&["list", "--json"]).json();
+    let status = |name: &str| {
+        list.as_array().unwrap().iter().find(|row| row["name"] == name).unwrap()["status"].clone()
+    };
+    assert_eq!((status("v"), status("w")), ("mounted".into(), "idle".into()));
+    home.weald(&["daemon", "stop"]).ok();
+    assert!(daemon.wait().unwrap().success());
+}
+
+#[test]
 fn a_read_only_home_is_told() {
     let home = Home::of_nobody();
     std::fs::set_permissions(home.home(), PermissionsExt::from_mode(0o555)).unwrap();

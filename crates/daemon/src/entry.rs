@@ -4,9 +4,9 @@
 //! `figures` and `fault` (held for a moment). No other entry's lock is taken while one of these is held.
 
 use crate::head::{self, Head};
-use crate::locked;
 use crate::protocol::FaultLine;
 use crate::stores::Stores;
+use crate::{locked, note};
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
@@ -140,7 +140,7 @@ impl Entry {
                 Ok(loaded.insert(workspace).clone())
             }
             Err(fault) => {
-                eprintln!("weald: {}: {fault} [{}]", self.name(), fault.code);
+                note(format_args!("{}: {fault} [{}]", self.name(), fault.code));
                 self.set_fault(Some(fault.clone()));
                 Err(fault)
             }
@@ -151,7 +151,7 @@ impl Entry {
     pub(crate) fn settle(&self) {
         let loaded = locked(&self.loaded).clone();
         if let Some(Err(error)) = loaded.map(|workspace| workspace.sync()) {
-            eprintln!("weald: {}: making changes durable: {error}", self.name());
+            note(format_args!("{}: making changes durable: {error}", self.name()));
         }
     }
 
@@ -162,7 +162,7 @@ impl Entry {
         if let Some(workspace) = loaded.take() {
             *locked(&self.figures) = Some(figures(&workspace));
             if let Err(error) = workspace.sync() {
-                eprintln!("weald: {}: making changes durable: {error}", self.name());
+                note(format_args!("{}: making changes durable: {error}", self.name()));
             }
             *loaded = close(workspace).err();
         }

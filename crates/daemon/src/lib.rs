@@ -43,3 +43,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 fn locked<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+/// Writes a line to the daemon's log. On a full disk it is lost: `eprintln!` would panic, and with it end what the
+/// daemon is doing, just when it has something to tell.
+fn note(line: std::fmt::Arguments<'_>) {
+    let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("weald: {line}\n"));
+}

@@ -6,6 +6,7 @@
 use crate::entry::{Entry, LateAdapter, Life, Live};
 use crate::forest::Forest;
 use crate::mount_point;
+use crate::note;
 use crate::occupants;
 use crate::writeback::flush;
 use std::sync::Arc;
@@ -28,7 +29,7 @@ impl Forest {
         }
         let mounted = self.mount_locked(entry, &mut life);
         if let Err(fault) = &mounted {
-            eprintln!("weald: mounting {}: {fault} [{}]", entry.name(), fault.code);
+            note(format_args!("mounting {}: {fault} [{}]", entry.name(), fault.code));
         }
         entry.set_fault(mounted.as_ref().err().cloned());
         mounted
@@ -104,7 +105,7 @@ impl Forest {
         let done = done.or_else(|_| self.unmount_locked(entry, &mut life, Unmount::Lazy));
         match done {
             Ok(()) => mount_point::discard(&path),
-            Err(fault) => eprintln!("weald: unmounting {}: {fault}", entry.name()),
+            Err(fault) => note(format_args!("unmounting {}: {fault}", entry.name())),
         }
         true
     }

@@ -10,7 +10,7 @@ use crate::forest::Forest;
 use crate::protocol::FaultLine;
 use crate::report::Refusal;
 use crate::stores::Stores;
-use crate::{card, faults, locked, mount_point};
+use crate::{card, faults, locked, mount_point, note};
 use std::collections::HashSet;
 use std::path::PathBuf;
 use weald_engine::Workspace;
@@ -49,7 +49,7 @@ impl Stores {
     /// Removes the log, the pin and the marker of a workspace that nobody has seen.
     pub(crate) fn discard(&self, id: WorkspaceId, repo: Option<&Repository>) {
         if let Err(error) = self.home.logs().remove(id) {
-            eprintln!("weald: removing the log {id}: {error}");
+            note(format_args!("removing the log {id}: {error}"));
         }
         if let Some(repo) = repo {
             self.unpin(id, repo);
@@ -60,7 +60,7 @@ impl Stores {
     /// Removes a pin. One that stays keeps some objects in the source and does no other harm.
     pub(crate) fn unpin(&self, id: WorkspaceId, repo: &Repository) {
         if let Err(fault) = weald_git::pin::unpin(repo, id) {
-            eprintln!("weald: {fault}");
+            note(format_args!("{fault}"));
         }
     }
 }
@@ -142,7 +142,7 @@ impl Forest {
         }
         match self.stores.home.registry().insert_workspace(&row) {
             Ok(()) => {
-                eprintln!("weald: `{}` was missing from the registry and is back from its log", row.name);
+                note(format_args!("`{}` was missing from the registry and is back from its log", row.name));
                 self.insert(Entry::new(row));
             }
             Err(error) => self.trouble(&row.name, &faults::registry(error)),
@@ -150,7 +150,7 @@ impl Forest {
     }
 
     fn trouble(&self, name: &str, fault: &Fault) {
-        eprintln!("weald: {name}: {fault} [{}]", fault.code);
+        note(format_args!("{name}: {fault} [{}]", fault.code));
         locked(&self.troubles).push(Refusal { name: name.to_owned(), fault: FaultLine::from(fault) });
     }
 }
