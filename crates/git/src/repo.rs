@@ -177,7 +177,13 @@ impl Repository {
         let read = self.with(|git| {
             let mut buffer = Vec::new();
             match gix::objs::Find::try_find(&git.objects, &to_gix(oid), &mut buffer) {
-                Ok(Some(data)) => Ok(Some((data.kind, buffer))),
+                Ok(Some(data)) => {
+                    let kind = data.kind;
+                    // A delta is unpacked beside its base, so up to several times the object may be allocated, and
+                    // whoever keeps the object would keep that.
+                    buffer.shrink_to_fit();
+                    Ok(Some((kind, buffer)))
+                }
                 Ok(None) => Ok(None),
                 Err(error) => Err(detail(&error)),
             }

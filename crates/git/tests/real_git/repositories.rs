@@ -212,6 +212,28 @@ fn objects_packed_after_opening_are_found() {
     assert_eq!(source.blob(&later).unwrap(), b"later content\n");
 }
 
+/// Deltas are unpacked beside their bases; a cache of blobs would keep all of it.
+#[test]
+fn a_blob_takes_no_more_memory_than_its_content() {
+    let lab = Lab::new();
+    let repo = lab.repository("repo", "sha1");
+    let lines = |from: u32| (from..from + 20_000).map(|n| format!("line {n}\n")).collect::<String>();
+    let mut blobs = Vec::new();
+    for from in 0..4 {
+        write(&repo, "long", lines(from).as_bytes());
+        git_in(&repo, &["add", "long"]);
+        git_in(&repo, &["commit", "-q", "-m", "longer"]);
+        blobs.push((oid(&git_in(&repo, &["rev-parse", "HEAD:long"])), lines(from)));
+    }
+    git_in(&repo, &["gc", "-q", "--aggressive", "--prune=now"]);
+    let source = GitSource::new(Repository::open(&repo).unwrap());
+    for (id, expected) in blobs {
+        let blob = source.blob(&id).unwrap();
+        assert_eq!(blob, expected.as_bytes());
+        assert!(blob.capacity() < blob.len() + blob.len() / 10, "{} for {}", blob.capacity(), blob.len());
+    }
+}
+
 #[test]
 fn many_threads_read_one_source() {
     let lab = Lab::new();
