@@ -145,8 +145,7 @@ impl Workspace {
         match &extent.origin {
             Origin::Zero => Ok(()),
             Origin::Log(place) => {
-                let place = Place { offset: place.offset + extent.skip, ..*place };
-                self.shared.logs.read(place, buffer).map_err(|error| error.errno())
+                self.shared.logs.read(*place, extent.skip, buffer).map_err(|error| error.errno())
             }
             Origin::Base(ino) => self.shared.read_base(&self.base, *ino, extent.skip, buffer),
             Origin::Cas(hash) => self.shared.read_cas(hash, extent.skip, buffer),

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use weald_model::{Errno, WorkspaceId};
 
 mod chain;
+mod content;
 mod files;
 pub mod format;
 mod group;
@@ -144,6 +145,14 @@ pub struct Record<'a> {
     pub inline_place: Place,
 }
 
+impl<'a> Record<'a> {
+    /// The record of a frame.
+    fn of(log: WorkspaceId, frame: &format::Frame<'a>, at: format::Position) -> Self {
+        let inline_place = Place { log, file: at.segment, offset: u64::from(at.offset) };
+        Self { seq: frame.seq, body: frame.body, inline: frame.inline, inline_place }
+    }
+}
+
 /// Receives records in order; an error ends the replay with [`LogError::Refused`].
 pub type Visit<'a> = dyn FnMut(Record<'_>) -> Result<(), Errno> + 'a;
 
@@ -220,9 +229,10 @@ impl Logs {
         recovery::open(&self.files, id, visit)
     }
 
-    /// Fills `buf` with data of any log, open or not. Not checked: the record that names the place has its checksum.
-    pub fn read(&self, place: Place, buf: &mut [u8]) -> Result<(), LogError> {
-        self.files.read(place, buf)
+    /// Fills `buf` with data of any log, open or not, from `skip` bytes behind its start. What does not have the
+    /// checksum it was written with is [`LogError::Damaged`], and none of it is given.
+    pub fn read(&self, place: Place, skip: u64, buf: &mut [u8]) -> Result<(), LogError> {
+        content::read(&self.files, place, skip, buf)
     }
 
     /// Replays the records up to `seq` without changing anything; the log may be in use. [`LogError::Short`] when it

@@ -170,7 +170,7 @@ impl Run {
             assert_eq!(&known.body, body);
             if let Some((place, len, fill)) = known.data {
                 let mut data = vec![0; len];
-                self.logs.read(place, &mut data).unwrap();
+                self.logs.read(place, 0, &mut data).unwrap();
                 assert_eq!(data, vec![fill; len], "data of a record that was kept");
             }
         }

@@ -6,7 +6,7 @@
 use super::format::Place;
 use super::{Limits, LogError};
 use crate::NOT_POISONED;
-use crate::disk::{Disk, DiskFile, OpenMode, read_exact_at};
+use crate::disk::{Disk, DiskFile, OpenMode};
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -91,20 +91,8 @@ impl Files {
         }
     }
 
-    pub(super) fn read(&self, place: Place, buf: &mut [u8]) -> Result<(), LogError> {
-        let file = self.cached(place.log, place.file)?;
-        match read_exact_at(&*file, buf, place.offset) {
-            Ok(()) => Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(LogError::Damaged {
-                file: self.path(place.log, place.file),
-                offset: place.offset,
-                why: "the file ends before data that a record names",
-            }),
-            Err(error) => Err(LogError::io("reading", &self.path(place.log, place.file))(error)),
-        }
-    }
-
-    fn cached(&self, id: WorkspaceId, file: u32) -> Result<Arc<dyn DiskFile>, LogError> {
+    /// A file open for reading, kept for the next reader.
+    pub(super) fn cached(&self, id: WorkspaceId, file: u32) -> Result<Arc<dyn DiskFile>, LogError> {
         {
             let mut open = self.open.lock().expect(NOT_POISONED);
             open.uses += 1;

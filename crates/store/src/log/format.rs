@@ -28,17 +28,20 @@ pub const INLINE_BYTES_MAX: usize = 4096;
 pub const BODY_BYTES_MAX: usize = 1 << 20;
 /// Most bytes of one piece of data: far over any write a kernel sends, and small enough to check in memory.
 pub const DATA_BYTES_MAX: usize = 16 << 20;
+/// Data over this many bytes carries a checksum for each block of so many, so that a read of little checks little.
+pub const BLOCK_BYTES: usize = 16 << 10;
 /// Most bytes of a frame.
 pub const FRAME_BYTES_MAX: usize = FRAME_HEADER_BYTES + BODY_BYTES_MAX + INLINE_BYTES_MAX + ALIGN as usize;
 
-/// Where data lies: in which log, which of its files, at which byte.
+/// Where data lies: in which log, which of its files, at which byte. Inline data is named by the frame it is in, so
+/// that whoever reads it can check it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Place {
     /// The log.
     pub log: WorkspaceId,
     /// The file: number of the segment, with [`Place::DATA`] set for a data segment.
     pub file: u32,
-    /// First byte.
+    /// First byte of the data; of the frame for inline data.
     pub offset: u64,
 }
 
@@ -311,14 +314,38 @@ impl Commit {
     }
 }
 
-/// The header of a chunk of data that belongs at `offset`.
-pub fn encode_chunk_header(salt: Salt, offset: u64, data: &[u8]) -> [u8; CHUNK_HEADER_BYTES] {
-    let len = (data.len() as u32).to_le_bytes();
-    let crc = crc32c::crc32c_append(salt.crc(offset, &len), data);
+/// The checksums of the blocks of data, which stand behind it; none when it is one block.
+pub fn block_sums(data: &[u8]) -> Vec<u8> {
+    match data.len() <= BLOCK_BYTES {
+        true => Vec::new(),
+        false => data.chunks(BLOCK_BYTES).flat_map(|block| crc32c::crc32c(block).to_le_bytes()).collect(),
+    }
+}
+
+/// Bytes of the checksums behind so many bytes of data.
+pub const fn block_sums_bytes(data: usize) -> usize {
+    if data <= BLOCK_BYTES { 0 } else { 4 * data.div_ceil(BLOCK_BYTES) }
+}
+
+/// The header of a chunk of data that belongs at `offset`, with the data's [`block_sums`].
+pub fn encode_chunk_header(salt: Salt, offset: u64, data: &[u8], sums: &[u8]) -> [u8; CHUNK_HEADER_BYTES] {
     let mut header = [0; CHUNK_HEADER_BYTES];
+    header[4..].copy_from_slice(&(data.len() as u32).to_le_bytes());
+    let crc = chunk_crc(salt, offset, &header, data, sums);
     header[..4].copy_from_slice(&crc.to_le_bytes());
-    header[4..].copy_from_slice(&len);
     header
+}
+
+/// The checksum in a chunk's header: over the data when it is one block, else over the checksums of its blocks.
+pub fn chunk_crc(
+    salt: Salt,
+    offset: u64,
+    header: &[u8; CHUNK_HEADER_BYTES],
+    data: &[u8],
+    sums: &[u8],
+) -> u32 {
+    let covered = if sums.is_empty() { data } else { sums };
+    crc32c::crc32c_append(salt.crc(offset, &header[4..]), covered)
 }
 
 /// The bytes of data in the chunk with this header, before anything is checked.
@@ -327,9 +354,9 @@ pub fn chunk_data_bytes(header: &[u8; CHUNK_HEADER_BYTES]) -> Option<usize> {
     (1..=DATA_BYTES_MAX).contains(&len).then_some(len)
 }
 
-/// Bytes of a chunk with header and padding.
+/// Bytes of a chunk with header, checksums of blocks and padding.
 pub const fn chunk_bytes(data: usize) -> u64 {
-    ((CHUNK_HEADER_BYTES + data) as u64).next_multiple_of(ALIGN)
+    ((CHUNK_HEADER_BYTES + data + block_sums_bytes(data)) as u64).next_multiple_of(ALIGN)
 }
 
 /// Reads four bytes at a constant offset of a buffer known to be long enough.

@@ -123,7 +123,7 @@ proptest! {
         prop_assert_eq!(recovery.cut_bytes, 0);
         for (place, bytes) in &made.data {
             let mut buf = vec![0; bytes.len()];
-            made.logs.read(*place, &mut buf).unwrap();
+            made.logs.read(*place, 0, &mut buf).unwrap();
             prop_assert_eq!(&buf, bytes);
         }
     }

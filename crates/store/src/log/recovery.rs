@@ -5,11 +5,9 @@
 //! memory only. Read next: `walk`, how frames are read; docs/format.md, why the rules are as they are.
 
 use super::chain::Chain;
+use super::content::right_chunk;
 use super::files::Files;
-use super::format::{
-    CHUNK_HEADER_BYTES, DATA_BYTES_MAX, HEADER_BYTES, HeaderFault, Place, Position, Salt, SegmentHeader,
-    chunk_bytes, chunk_data_bytes, u32_at,
-};
+use super::format::{HEADER_BYTES, HeaderFault, Place, Position, Salt, SegmentHeader, chunk_bytes};
 use super::walk::{Behind, Step, Walk, WalkChain, look_behind};
 use super::writer::{Log, Resume};
 use super::{LogError, Record, Recovery, Visit};
@@ -155,11 +153,8 @@ pub(super) fn replay_until(
     let mut walk = Walk::new(files, id, WalkChain::Skip);
     while walk.seq < seq {
         match walk.step()? {
-            Step::Record { frame, at, inline_at } => {
-                let place = Place { log: id, file: at.segment, offset: inline_at };
-                let record =
-                    Record { seq: frame.seq, body: frame.body, inline: frame.inline, inline_place: place };
-                visit(record).map_err(LogError::Refused)?;
+            Step::Record { frame, at } => {
+                visit(Record::of(id, &frame, at)).map_err(LogError::Refused)?;
             }
             Step::Commit { .. } => {}
             Step::Stop(why) => {
@@ -288,8 +283,8 @@ fn right_data(files: &Files, id: WorkspaceId, from: Position, to: Position) -> R
             data_header(files, id, at.segment + 1)?.map_or(u64::MAX, |next| next.end_before)
         };
         while u64::from(at.offset) < end {
-            match right_chunk(&*file, Salt::new(id, number), at.offset, &mut buf) {
-                Ok(Some(bytes)) => match at.offset.checked_add(bytes as u32) {
+            match right_chunk(&*file, Salt::new(id, number), u64::from(at.offset), &mut buf) {
+                Ok(Some(chunk)) => match at.offset.checked_add(chunk_bytes(chunk.len) as u32) {
                     Some(next) => at.offset = next,
                     None => return Ok(at),
                 },
@@ -303,28 +298,6 @@ fn right_data(files: &Files, id: WorkspaceId, from: Position, to: Position) -> R
         at = Position { segment: at.segment + 1, offset: 0 };
     }
     Ok(at)
-}
-
-/// The bytes of the chunk at `offset` when it is right.
-fn right_chunk(
-    file: &dyn DiskFile,
-    salt: Salt,
-    offset: u32,
-    buf: &mut Vec<u8>,
-) -> std::io::Result<Option<u64>> {
-    let offset = u64::from(offset);
-    let mut header = [0; CHUNK_HEADER_BYTES];
-    if file.read_at(&mut header, offset)? < CHUNK_HEADER_BYTES {
-        return Ok(None);
-    }
-    let Some(len) = chunk_data_bytes(&header) else { return Ok(None) };
-    debug_assert!(len <= DATA_BYTES_MAX, "checked with the header");
-    buf.resize(len, 0);
-    if file.read_at(buf, offset + CHUNK_HEADER_BYTES as u64)? < len {
-        return Ok(None);
-    }
-    let crc = crc32c::crc32c_append(salt.crc(offset, &header[4..]), buf);
-    Ok((crc == u32_at(&header, 0)).then_some(chunk_bytes(len)))
 }
 
 fn data_header(files: &Files, id: WorkspaceId, segment: u32) -> Result<Option<SegmentHeader>, LogError> {
@@ -441,11 +414,8 @@ fn replay(
     let mut walk = Walk::new(files, id, hashing);
     while walk.at < end.at {
         match walk.step()? {
-            Step::Record { frame, at, inline_at } => {
-                let place = Place { log: id, file: at.segment, offset: inline_at };
-                let record =
-                    Record { seq: frame.seq, body: frame.body, inline: frame.inline, inline_place: place };
-                visit(record).map_err(LogError::Refused)?;
+            Step::Record { frame, at } => {
+                visit(Record::of(id, &frame, at)).map_err(LogError::Refused)?;
             }
             Step::Commit { .. } => {}
             Step::Stop(why) => {

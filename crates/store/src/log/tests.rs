@@ -48,7 +48,7 @@ fn what_is_appended_is_replayed_and_inline_data_is_found_at_its_place() {
     let second = log.append(b"", &[7; INLINE_BYTES_MAX]).unwrap();
     assert_eq!((first.seq, second.seq, log.seq()), (2, 3, 3));
     let mut buf = [0; 6];
-    logs.read(first.inline_place, &mut buf).unwrap();
+    logs.read(first.inline_place, 0, &mut buf).unwrap();
     assert_eq!(&buf, b"inline");
     let head = log.head();
     drop(log);
@@ -73,14 +73,69 @@ fn data_is_read_from_any_log_by_its_place() {
     let place = log.put_data(&data).unwrap();
     let other = log.put_data(b"other").unwrap();
     let mut buf = vec![0; 1000];
-    logs.read(Place { offset: place.offset + 99_000, ..place }, &mut buf).unwrap();
+    logs.read(place, 99_000, &mut buf).unwrap();
     assert_eq!(buf, data[99_000..100_000]);
     let mut buf = [0; 5];
-    logs.read(other, &mut buf).unwrap();
+    logs.read(other, 0, &mut buf).unwrap();
     assert_eq!(&buf, b"other");
     assert_eq!(Place::from_bytes(&place.to_bytes()), place);
     let beyond = Place { offset: 1 << 40, ..place };
-    assert!(matches!(logs.read(beyond, &mut buf), Err(LogError::Damaged { .. })));
+    assert!(matches!(logs.read(beyond, 0, &mut buf), Err(LogError::Damaged { .. })));
+}
+
+#[test]
+fn any_part_of_data_of_any_size_is_read_as_it_was_written() {
+    let (_, logs) = faulty(Limits { data_segment_bytes: 1 << 20, ..SMALL });
+    let log = logs.create(ID, b"g", Durability::Later).unwrap();
+    const BLOCK: usize = format::BLOCK_BYTES;
+    for len in [1, 5, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK - 7, 3 * BLOCK, 3 * BLOCK + 1] {
+        let data: Vec<u8> = (0..len).map(|n| (n * 31 + n / 251) as u8).collect();
+        let place = log.put_data(&data).unwrap();
+        let edges = [0, 1, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK, 3 * BLOCK, len - 1, len];
+        for from in edges.into_iter().filter(|from| *from <= len) {
+            for to in edges.into_iter().filter(|to| (from..=len).contains(to)) {
+                let mut buf = vec![0xee; to - from];
+                logs.read(place, from as u64, &mut buf).unwrap();
+                assert_eq!(buf, data[from..to], "{from}..{to} of {len}");
+            }
+        }
+        assert!(logs.read(place, 1, &mut vec![0; len]).is_err(), "more than there is");
+        assert!(logs.read(place, u64::MAX, &mut [0]).is_err());
+    }
+    let inline = log.append(b"body", b"inline").unwrap().inline_place;
+    let mut buf = [0; 3];
+    logs.read(inline, 2, &mut buf).unwrap();
+    assert_eq!(&buf, b"lin");
+    assert!(logs.read(inline, 4, &mut buf).is_err() && logs.read(inline, u64::MAX, &mut buf).is_err());
+}
+
+#[test]
+fn a_byte_that_changed_on_the_disk_is_never_served() {
+    let (disk, logs) = faulty(Limits { data_segment_bytes: 1 << 20, segment_bytes: 1 << 20, open_files: 2 });
+    let log = logs.create(ID, b"g", Durability::Later).unwrap();
+    let large: Vec<u8> = (0..40_000u32).map(|n| n as u8).collect();
+    let written = [
+        (log.put_data(&large).unwrap(), large),
+        (log.put_data(&[7; 5000]).unwrap(), vec![7; 5000]),
+        (log.append(b"body", &[9; 300]).unwrap().inline_place, vec![9; 300]),
+    ];
+    for (place, data) in &written {
+        let path = logs.files.path(ID, place.file);
+        let before = disk.bytes(&path);
+        for at in (0..before.len()).step_by(37) {
+            disk.change(path.to_str().unwrap(), |bytes| bytes[at] ^= 0x40);
+            let mut served = vec![0; data.len()];
+            match logs.read(*place, 0, &mut served) {
+                Ok(()) => assert_eq!(&served, data, "after a flip at {at}"),
+                Err(error) => assert!(matches!(error, LogError::Damaged { .. }), "{error}"),
+            }
+            disk.change(path.to_str().unwrap(), |bytes| bytes[at] ^= 0x40);
+        }
+        let at = place.offset as usize + 50;
+        disk.change(path.to_str().unwrap(), |bytes| bytes[at] ^= 1);
+        assert!(logs.read(*place, 0, &mut vec![0; data.len()]).is_err());
+        disk.change(path.to_str().unwrap(), |bytes| bytes[at] ^= 1);
+    }
 }
 
 #[test]
@@ -366,7 +421,7 @@ fn few_files_stay_open_however_many_are_read() {
     drop(log);
     for (n, place) in places.iter().enumerate() {
         let mut buf = [0; 10];
-        logs.read(*place, &mut buf).unwrap();
+        logs.read(*place, 0, &mut buf).unwrap();
         assert_eq!(buf, [n as u8; 10]);
     }
     assert!(disk.open_files() <= 2);

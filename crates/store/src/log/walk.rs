@@ -63,8 +63,8 @@ impl Window {
 
 /// One step of a walk.
 pub(super) enum Step<'w> {
-    /// A record, where it begins, and the offset of its inline data.
-    Record { frame: Frame<'w>, at: Position, inline_at: u64 },
+    /// A record and where it begins.
+    Record { frame: Frame<'w>, at: Position },
     /// A commit, where it begins, its frame, and whether its chain is that over the records, if they are hashed.
     Commit { commit: Commit, at: Position, bytes: &'w [u8], has_chain: bool },
     /// No right frame is at [`Walk::at`].
@@ -145,8 +145,7 @@ impl<'f> Walk<'f> {
                 chain.add(bytes);
             }
             self.at.offset = next;
-            let inline_at = offset + (FRAME_HEADER_BYTES + frame.body.len()) as u64;
-            return Ok(Step::Record { frame, at, inline_at });
+            return Ok(Step::Record { frame, at });
         }
         let Some(commit) = Commit::decode(frame.body).filter(|_| frame.seq == self.seq) else {
             return Ok(Step::Stop("a commit does not fit the records before it"));

@@ -8,7 +8,7 @@ use super::chain::Chain;
 use super::files::Files;
 use super::format::{
     BODY_BYTES_MAX, COMMIT_BYTES, Commit, DATA_BYTES_MAX, Frame, FrameKind, HEADER_BYTES, INLINE_BYTES_MAX,
-    Place, Position, Salt, SegmentHeader, chunk_bytes, encode_chunk_header, frame_bytes,
+    Place, Position, Salt, SegmentHeader, block_sums, chunk_bytes, encode_chunk_header, frame_bytes,
 };
 use super::group::Group;
 use super::{Appended, Durability, Head, LogError};
@@ -212,6 +212,7 @@ impl Log {
     /// [`DATA_BYTES_MAX`] bytes.
     pub fn put_data(&self, data: &[u8]) -> Result<Place, LogError> {
         check_size("data", data.len(), DATA_BYTES_MAX)?;
+        let sums = block_sums(data);
         let mut tail = self.data.lock().expect(NOT_POISONED);
         self.check_running()?;
         let bytes = chunk_bytes(data.len());
@@ -222,9 +223,9 @@ impl Log {
         let number = tail.at.segment | Place::DATA;
         let file = current(&mut tail.file, &self.files, self.id, number)?;
         let offset = u64::from(tail.at.offset);
-        let header = encode_chunk_header(Salt::new(self.id, number), offset, data);
-        let padding = bytes as usize - header.len() - data.len();
-        if let Err(error) = file.write_at(&[&header, data, &[0; 8][..padding]], offset) {
+        let header = encode_chunk_header(Salt::new(self.id, number), offset, data, &sums);
+        let padding = bytes as usize - header.len() - data.len() - sums.len();
+        if let Err(error) = file.write_at(&[&header, data, &sums, &[0; 8][..padding]], offset) {
             // Nothing names it, so it may stay; but on a full disk its space is wanted back.
             let _ = file.set_len(offset);
             return Err(LogError::io("writing", &self.files.path(self.id, number))(error));
@@ -255,7 +256,7 @@ impl Log {
         let Tail { chain, frame, .. } = &mut *tail;
         chain.add(frame);
         self.writes.fetch_add(1, Ordering::SeqCst);
-        let offset = u64::from(at.offset) + (super::format::FRAME_HEADER_BYTES + body.len()) as u64;
+        let offset = u64::from(at.offset);
         Ok(Appended { seq, inline_place: Place { log: self.id, file: at.segment, offset } })
     }
 
