@@ -4,7 +4,7 @@
 //! both build it, and one result is kept (equal bytes, one name).
 
 use crate::sources::{LateSource, Sources};
-use crate::{faults, locked};
+use crate::{faults, locked, memory};
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -37,6 +37,7 @@ pub(crate) struct Stores {
 impl Stores {
     /// Takes the home.
     pub(crate) fn open(root: &Path) -> Result<Self, Fault> {
+        memory::keep_little();
         let home = take(root).map_err(|error| faults::home(root, error))?;
         let env: Arc<dyn Env> = Arc::new(HostEnv::default());
         let cas = Cas::new(home.disk().clone(), home.paths().cas());
