@@ -15,11 +15,18 @@ pub(crate) const FOR_TESTS: &[Packaged] = &[
     ("git", "git"),
     ("gcc", "gcc"),
     ("make", "make"),
+    ("diff", "diffutils"),
+    ("find", "findutils"),
     ("fusermount3", "fuse3"),
     ("getfattr", "attr"),
     ("setfacl", "acl"),
     ("sqlite3", "sqlite3"),
     ("strace", "strace"),
+    ("python3", "python3"),
+    ("lsattr", "e2fsprogs"),
+    // Part of every Debian, but not of every container's.
+    ("setpriv", "util-linux"),
+    ("mount", "mount"),
 ];
 
 const NEXTEST: &str = "0.9.143";
