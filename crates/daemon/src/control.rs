@@ -40,7 +40,7 @@ pub(crate) fn serve(listener: &UnixListener, forest: &Arc<Forest>, ending: &Send
         let stream = match listener.accept() {
             Ok((stream, _)) => stream,
             Err(error) => {
-                eprintln!("weald: accepting a connection: {error}");
+                crate::note(format_args!("accepting a connection: {error}"));
                 std::thread::sleep(ACCEPT_PAUSE);
                 continue;
             }
@@ -48,11 +48,11 @@ pub(crate) fn serve(listener: &UnixListener, forest: &Arc<Forest>, ending: &Send
         let (forest, ending) = (Arc::clone(forest), ending.clone());
         let started = std::thread::Builder::new().name("control".into()).spawn(move || {
             if let Err(error) = connection(stream, &forest, &ending) {
-                eprintln!("weald: a control connection: {error}");
+                crate::note(format_args!("a control connection: {error}"));
             }
         });
         if let Err(error) = started {
-            eprintln!("weald: a thread for a connection: {error}");
+            crate::note(format_args!("a thread for a connection: {error}"));
         }
     }
 }

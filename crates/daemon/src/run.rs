@@ -91,7 +91,7 @@ fn listen_to_signals(mut signals: Signals, sender: Sender<Ending>) {
         }
     };
     if let Err(error) = std::thread::Builder::new().name("signals".into()).spawn(wait) {
-        eprintln!("weald: signals will not end this daemon cleanly: {error}");
+        crate::note(format_args!("signals will not end this daemon cleanly: {error}"));
     }
 }
 

@@ -10,7 +10,7 @@
 //! between threads and CPUs, and a create takes up to three times as long. A parked thread is fetched, or a new one
 //! started, when the free one is about to block. Up to [`Limits::threads_max`] threads exist
 //! while that many requests block: a workspace made from a repository inside another workspace cannot starve, and many
-//! fsyncs at once share one group commit.
+//! fsyncs at once share one group commit. During a dense run of requests CPUs are kept awake ([`wake`](crate::wake)).
 //!
 //! Invariants: a connection is armed, or a thread that will not block serves it, so no request is left lying; no pool
 //! lock is held while a request is answered; `on_end` is called once per connection. Locks are never nested.
@@ -19,7 +19,8 @@ use crate::connection::{BUFFER_BYTES, Connection, Served};
 use crate::reply::Reply;
 use crate::request::{Operation, Request};
 use crate::transport::Received;
-use rustix::event::{EventfdFlags, epoll, eventfd};
+use crate::wake::Wake;
+use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -36,17 +37,13 @@ pub struct Limits {
     pub threads: usize,
     /// Threads at most, while requests block.
     pub threads_max: usize,
-    /// Longest time a thread looks for the next request before it sleeps; zero turns it off. It does so only while
-    /// requests have been arriving within that time.
-    pub spin: Duration,
 }
 
 impl Default for Limits {
     /// 4 threads: with fewer, one slow read of cold content delays every mount; more only contend on small machines.
-    /// 64 at most: bounds memory (1 MiB of buffer each). The spin is twice the time a program needs between two
-    /// system calls when it does nothing but file operations.
+    /// 64 at most: bounds memory (1 MiB of buffer each).
     fn default() -> Self {
-        Self { threads: 4, threads_max: 64, spin: Duration::from_micros(25) }
+        Self { threads: 4, threads_max: 64 }
     }
 }
 
@@ -72,6 +69,10 @@ struct Shared {
     threads: AtomicUsize,
     /// Threads that wait for events: 1 or, for moments, 0.
     idle: AtomicUsize,
+    /// Of the thread that waits for events.
+    wake: Mutex<Wake>,
+    /// Whether it keeps CPUs awake.
+    awake: AtomicBool,
     /// Threads that wait to be fetched.
     parked: Mutex<usize>,
     fetch: Condvar,
@@ -99,6 +100,9 @@ impl Member {
 /// Requests of one connection before others get their turn: under a millisecond, at one more epoll round in 64.
 const TURN_REQUESTS: u32 = 64;
 
+/// How long a thread looks for the next request before it sleeps, while CPUs are kept awake.
+const LOOK: Duration = Duration::from_micros(30);
+
 /// The event that is no connection: the pool stops.
 const STOP: u64 = 0;
 
@@ -114,6 +118,8 @@ impl Pool {
             limits,
             threads: AtomicUsize::new(0),
             idle: AtomicUsize::new(0),
+            wake: Mutex::default(),
+            awake: AtomicBool::new(false),
             parked: Mutex::new(0),
             fetch: Condvar::new(),
             running: Mutex::default(),
@@ -196,7 +202,7 @@ impl Shared {
         let shared = Arc::clone(self);
         self.threads.fetch_add(1, Ordering::Relaxed);
         let started = thread::Builder::new().name("weald-fuse".to_owned()).spawn(move || {
-            Worker::new(&shared).run(&shared);
+            Worker::new().run(&shared);
             shared.threads.fetch_sub(1, Ordering::Relaxed);
         });
         match started {
@@ -269,6 +275,22 @@ impl Shared {
         false
     }
 
+    /// Waits for events; returns with none now and then.
+    fn wait(
+        &self,
+        events: rustix::buffer::SpareCapacity<'_, epoll::Event>,
+        look: Look,
+    ) -> rustix::io::Result<usize> {
+        let mut wake = self.wake.lock().unwrap_or_else(PoisonError::into_inner);
+        let patience =
+            wake.patience().map(|time| Timespec { tv_sec: 0, tv_nsec: time.subsec_nanos().into() });
+        let since = look.in_vain.unwrap_or_else(Instant::now);
+        let waited = epoll::wait(&self.epoll, events, patience.as_ref());
+        wake.waited(look.found, since.elapsed());
+        self.awake.store(wake.patience().is_some(), Ordering::Relaxed);
+        waited
+    }
+
     /// Before a thread stays away for longer: another one must wait for events.
     fn keep_one_free(self: &Arc<Self>) {
         if self.idle.load(Ordering::Acquire) > 0 {
@@ -289,15 +311,24 @@ impl Shared {
 struct Worker {
     buffer: Box<[u8]>,
     reply: Reply,
-    spin: Spin,
+    look: Look,
+}
+
+/// How looking for requests went since the last sleep.
+#[derive(Clone, Copy, Default)]
+struct Look {
+    /// It spared a sleep.
+    found: bool,
+    /// When the look began that found nothing.
+    in_vain: Option<Instant>,
 }
 
 impl Worker {
-    fn new(shared: &Shared) -> Self {
+    fn new() -> Self {
         Self {
             buffer: vec![0; BUFFER_BYTES].into_boxed_slice(),
             reply: Reply::default(),
-            spin: Spin::new(shared.limits.spin),
+            look: Look::default(),
         }
     }
 
@@ -308,10 +339,9 @@ impl Worker {
                 return;
             }
             events.clear();
-            let asleep = self.spin.begin_sleep();
-            let waited = epoll::wait(&shared.epoll, rustix::buffer::spare_capacity(&mut events), None);
+            let waited =
+                shared.wait(rustix::buffer::spare_capacity(&mut events), std::mem::take(&mut self.look));
             shared.idle.fetch_sub(1, Ordering::AcqRel);
-            self.spin.end_sleep(asleep);
             if waited.is_err() {
                 continue;
             }
@@ -332,11 +362,7 @@ impl Worker {
             if shared.stopping.load(Ordering::Acquire) || member.removed.load(Ordering::Acquire) {
                 break;
             }
-            let mut received = member.connection.transport().receive(&mut self.buffer);
-            if received == Received::Empty {
-                received = self.spin.look(|| member.connection.transport().receive(&mut self.buffer));
-            }
-            let served = match received {
+            let served = match self.receive(shared, member) {
                 Received::Request(count) => self.answer(shared, member, count),
                 Received::Empty => break,
                 Received::Gone => Served::Gone,
@@ -348,6 +374,25 @@ impl Worker {
         if member.active.fetch_sub(1, Ordering::AcqRel) == 1 {
             shared.arm(member);
         }
+    }
+
+    /// The next request. While CPUs are kept awake, looking again for a moment is cheaper than going to sleep.
+    fn receive(&mut self, shared: &Shared, member: &Member) -> Received {
+        let mut received = member.connection.transport().receive(&mut self.buffer);
+        if !matches!(received, Received::Empty) || !shared.awake.load(Ordering::Relaxed) {
+            return received;
+        }
+        let since = Instant::now();
+        while matches!(received, Received::Empty) && since.elapsed() < LOOK {
+            // Whoever waits for this CPU may be the one that asks.
+            rustix::thread::sched_yield();
+            received = member.connection.transport().receive(&mut self.buffer);
+        }
+        match received {
+            Received::Empty => self.look.in_vain = Some(since),
+            _ => self.look.found = true,
+        }
+        received
     }
 
     fn answer(&mut self, shared: &Arc<Shared>, member: &Member, count: usize) -> Served {
@@ -379,79 +424,6 @@ fn may_block(operation: &Operation<'_>) -> bool {
         Operation::Read { .. } | Operation::CopyFileRange { .. } => true,
         Operation::Write { data, .. } => data.len() > QUICK_WRITE_BYTES_MAX,
         _ => false,
-    }
-}
-
-/// Looking again for a short while before sleeping, as long as that pays off.
-///
-/// It starts after a run of sleeps so short that looking would have saved them, and stops when looks keep failing;
-/// each stop doubles the run that the next start takes. So it is on while one program does one file operation after
-/// the other and another CPU is free for it, and off when idle, when operations are sparse, and when the program needs
-/// this very CPU.
-struct Spin {
-    limit: Duration,
-    on: bool,
-    /// Short sleeps in a row while off; failed looks in a row while on.
-    run: u32,
-    /// Short sleeps that turn it on.
-    patience: u32,
-}
-
-impl Spin {
-    /// Failed looks in a row that turn it off.
-    const FAILURES_MAX: u32 = 3;
-    const PATIENCE_MIN: u32 = 4;
-    /// With looks that never succeed, 3 of them per 1,024 requests cost nothing that could be measured.
-    const PATIENCE_MAX: u32 = 1024;
-    /// A sleep shorter than this took no wake-up of an idle CPU: program and thread take turns on one, which is the
-    /// fastest way there is (10 µs a round trip), and looking would only keep the program from running.
-    const SAME_CPU: Duration = Duration::from_micros(15);
-    /// What waking the program's CPU and then this one takes at most, besides the wait itself.
-    const WAKE_UP: Duration = Duration::from_micros(100);
-
-    fn new(limit: Duration) -> Self {
-        Self { limit, on: false, run: 0, patience: Self::PATIENCE_MIN }
-    }
-
-    fn look(&mut self, mut receive: impl FnMut() -> Received) -> Received {
-        if !self.on {
-            return Received::Empty;
-        }
-        let start = Instant::now();
-        loop {
-            let received = receive();
-            if received != Received::Empty {
-                self.run = 0;
-                self.patience = Self::PATIENCE_MIN;
-                return received;
-            }
-            if start.elapsed() >= self.limit {
-                break;
-            }
-            std::hint::spin_loop();
-        }
-        self.run += 1;
-        if self.run >= Self::FAILURES_MAX {
-            self.on = false;
-            self.run = 0;
-            self.patience = (self.patience * 2).min(Self::PATIENCE_MAX);
-        }
-        Received::Empty
-    }
-
-    fn begin_sleep(&self) -> Option<Instant> {
-        (!self.on && !self.limit.is_zero()).then(Instant::now)
-    }
-
-    fn end_sleep(&mut self, asleep: Option<Instant>) {
-        let Some(start) = asleep else { return };
-        let slept = start.elapsed();
-        let short = slept >= Self::SAME_CPU && slept < self.limit + Self::WAKE_UP;
-        self.run = if short { self.run + 1 } else { 0 };
-        if self.run >= self.patience {
-            self.on = true;
-            self.run = 0;
-        }
     }
 }
 

@@ -1,67 +1,7 @@
-//! The pool's threads: which requests may block, how long is looked, when threads come and go.
+//! The pool's threads: which requests may block, when threads come and go.
 
 use super::*;
-
-fn sleep_briefly(spin: &mut Spin, times: u32) {
-    for _ in 0..times {
-        let asleep = spin.begin_sleep();
-        spin.end_sleep(asleep.and_then(|at| at.checked_sub(Spin::SAME_CPU)));
-    }
-}
-
-fn looks(spin: &mut Spin, found: Received) -> bool {
-    let mut looked = false;
-    spin.look(|| {
-        looked = true;
-        found
-    });
-    looked
-}
-
-/// A limit that no delay of the machine exceeds, so that sleeps count as short; failed looks take it in full.
-const LIMIT: Duration = Duration::from_millis(20);
-
-#[test]
-fn looking_is_tried_only_after_it_would_have_paid() {
-    let mut spin = Spin::new(LIMIT);
-    assert!(!looks(&mut spin, Received::Empty), "an idle pool does not look");
-    sleep_briefly(&mut spin, Spin::PATIENCE_MIN);
-    for _ in 0..10 {
-        assert!(looks(&mut spin, Received::Request(1)));
-    }
-}
-
-#[test]
-fn taking_turns_on_one_cpu_does_not_turn_it_on() {
-    let mut spin = Spin::new(LIMIT);
-    for _ in 0..100 {
-        // No longer asleep than the call takes.
-        let asleep = spin.begin_sleep().map(|_| Instant::now());
-        spin.end_sleep(asleep);
-    }
-    assert!(!looks(&mut spin, Received::Request(1)));
-}
-
-#[test]
-fn looking_that_fails_ends_and_comes_back_later() {
-    let mut spin = Spin::new(LIMIT);
-    sleep_briefly(&mut spin, Spin::PATIENCE_MIN);
-    let failures = (0..10).filter(|_| looks(&mut spin, Received::Empty)).count();
-    assert_eq!(failures as u32, Spin::FAILURES_MAX);
-    sleep_briefly(&mut spin, Spin::PATIENCE_MIN);
-    assert!(!looks(&mut spin, Received::Request(1)), "twice as many are needed now");
-    sleep_briefly(&mut spin, Spin::PATIENCE_MIN);
-    assert!(looks(&mut spin, Received::Request(1)));
-    assert_eq!(spin.patience, Spin::PATIENCE_MIN, "a success forgives");
-}
-
-#[test]
-fn no_spin_means_no_clock() {
-    let mut spin = Spin::new(Duration::ZERO);
-    assert!(spin.begin_sleep().is_none());
-    sleep_briefly(&mut spin, 100);
-    assert!(!looks(&mut spin, Received::Request(1)));
-}
+use std::time::Duration;
 
 #[test]
 fn what_waits_for_a_disk_may_block() {
@@ -74,7 +14,7 @@ fn what_waits_for_a_disk_may_block() {
 
 #[test]
 fn a_pool_starts_with_one_thread_and_stops_when_dropped() {
-    let pool = Pool::new(Limits { threads: 3, threads_max: 8, spin: Duration::ZERO }).unwrap();
+    let pool = Pool::new(Limits { threads: 3, threads_max: 8 }).unwrap();
     assert_eq!(pool.threads(), 1);
     assert!(pool.is_empty());
     let shared = Arc::clone(&pool.shared);
@@ -84,7 +24,7 @@ fn a_pool_starts_with_one_thread_and_stops_when_dropped() {
 
 #[test]
 fn threads_are_kept_up_to_the_limit() {
-    let pool = Pool::new(Limits { threads: 2, threads_max: 8, spin: Duration::ZERO }).unwrap();
+    let pool = Pool::new(Limits { threads: 2, threads_max: 8 }).unwrap();
     for _ in 0..3 {
         pool.shared.start_thread().unwrap();
     }

@@ -213,7 +213,7 @@ impl Handler for Nested {
 
 #[test]
 fn a_read_that_needs_another_mount_of_the_pool_is_answered() {
-    let pool = Pool::new(Limits { threads: 1, threads_max: 8, ..Limits::default() }).unwrap();
+    let pool = Pool::new(Limits { threads: 1, threads_max: 8 }).unwrap();
     let mut scenes = vec![Scene::new(&pool, "depth-0", Tiny::new(Creation::Create))];
     fs::write(scenes[0].at("f"), b"content").unwrap();
     for depth in 1..5 {
