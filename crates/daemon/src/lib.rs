@@ -25,6 +25,7 @@ mod memory;
 mod mount_point;
 mod mounting;
 mod occupants;
+mod programs;
 mod reconcile;
 mod removal;
 mod rename;

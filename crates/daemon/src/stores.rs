@@ -3,6 +3,7 @@
 //! Invariant: no lock here is held across a call to a source; two threads that want the same manifest at once may
 //! both build it, and one result is kept (equal bytes, one name).
 
+use crate::programs::RunningPrograms;
 use crate::sources::{LateSource, Sources};
 use crate::{faults, locked, memory};
 use std::collections::HashMap;
@@ -43,6 +44,7 @@ impl Stores {
         let cas = Cas::new(home.disk().clone(), home.paths().cas());
         let shared =
             Shared::new(home.disk().clone(), home.logs().clone(), cas, env.clone(), BLOB_CACHE_BYTES_MAX);
+        shared.set_programs(Arc::new(RunningPrograms::default()));
         Ok(Self { home, shared, env, manifests: Mutex::default(), sources: Sources::default() })
     }
 

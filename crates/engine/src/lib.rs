@@ -15,6 +15,7 @@ mod files;
 pub mod flush;
 mod names;
 mod persistent_map;
+pub mod programs;
 mod record;
 mod shared;
 mod state;

@@ -3,6 +3,7 @@
 //! Encoding (docs/format.md, "Records"): little-endian LEB128 numbers, length-prefixed bytes. A record decodes to
 //! exactly what was encoded; trailing bytes are an error. Unknown tags are an error, never skipped.
 
+use crate::programs::ProgramName;
 use crate::{AllocateMode, RenameMode};
 use weald_model::{FileKind, Ino, Name, Oid, Timestamp, WorkspaceId};
 use weald_store::log::Place;
@@ -17,6 +18,8 @@ pub(crate) struct Record {
     pub(crate) time: Timestamp,
     pub(crate) pid: u32,
     pub(crate) uid: u32,
+    /// The program, as a [`Change::Program`] before this record defines it; 0 when it is not known.
+    pub(crate) program: u32,
     pub(crate) change: Change,
 }
 
@@ -105,6 +108,11 @@ pub(crate) enum Change {
     Purge {
         ino: Ino,
     },
+    /// From here on, this number is this program.
+    Program {
+        number: u32,
+        name: ProgramName,
+    },
 }
 
 /// A new inode.
@@ -150,14 +158,15 @@ impl Record {
         w.time(self.time);
         w.number(u64::from(self.pid));
         w.number(u64::from(self.uid));
+        w.number(u64::from(self.program));
         self.change.encode(&mut w);
     }
 
     /// Decodes a whole record.
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         let mut r = Reader(bytes);
-        let record =
-            Self { time: r.time()?, pid: r.small()?, uid: r.small()?, change: Change::decode(&mut r)? };
+        let (time, pid, uid, program) = (r.time()?, r.small()?, r.small()?, r.small()?);
+        let record = Self { time, pid, uid, program, change: Change::decode(&mut r)? };
         if r.0.is_empty() { Ok(record) } else { Err(Malformed("bytes behind the record")) }
     }
 }
@@ -265,6 +274,11 @@ impl Change {
                 w.tag(14);
                 w.ino(*ino);
             }
+            Change::Program { number, name } => {
+                w.tag(19);
+                w.number(u64::from(*number));
+                w.bytes(name.as_bytes());
+            }
         }
     }
 
@@ -327,6 +341,7 @@ impl Change {
             },
             13 => Change::RemoveXattr { ino: r.ino()?, name: r.bytes()?.to_vec(), perm: r.optional_small()? },
             14 => Change::Purge { ino: r.ino()? },
+            19 => Change::Program { number: r.small()?, name: program_name(r.bytes()?)? },
             _ => return Err(Malformed("unknown change")),
         })
     }
@@ -394,6 +409,11 @@ impl Fields {
         let [atime, mtime, ctime] = times;
         Ok(Self { perm, uid, gid, size, atime, mtime, ctime, drop_privileges })
     }
+}
+
+fn program_name(bytes: &[u8]) -> Result<ProgramName, Malformed> {
+    let name = ProgramName::new(bytes).filter(|name| name.as_bytes() == bytes);
+    name.ok_or(Malformed("program name"))
 }
 
 fn rename_mode(tag: u8) -> Result<RenameMode, Malformed> {

@@ -2,10 +2,11 @@
 
 use crate::base::Base;
 use crate::flush::Flusher;
+use crate::programs::{Author, Programs};
 use crate::state::State;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
-use weald_model::{Env, Errno, Ino, Oid, Result, SourceError, WorkspaceId};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use weald_model::{Caller, Env, Errno, Ino, Oid, Result, SourceError, WorkspaceId};
 use weald_store::cas::Cas;
 use weald_store::disk::Disk;
 use weald_store::log::Logs;
@@ -17,6 +18,7 @@ pub struct Shared {
     pub(crate) cas: Cas,
     pub(crate) env: Arc<dyn Env>,
     pub(crate) flusher: Flusher,
+    programs: OnceLock<Arc<dyn Programs>>,
     blobs: Mutex<BlobCache>,
     forks: Mutex<HashMap<WorkspaceId, ForkPoint>>,
 }
@@ -67,7 +69,24 @@ impl Shared {
             unpacked: HashMap::new(),
         };
         let (flusher, blobs, forks) = (Flusher::default(), Mutex::new(blobs), Mutex::default());
-        Arc::new(Self { disk, logs, cas, env, flusher, blobs, forks })
+        let programs = OnceLock::new();
+        Arc::new(Self { disk, logs, cas, env, flusher, programs, blobs, forks })
+    }
+
+    /// Sets who tells which program makes a change; before the first change, once. Without it records name none.
+    pub fn set_programs(&self, programs: Arc<dyn Programs>) {
+        let _ = self.programs.set(programs);
+    }
+
+    /// Who a caller is.
+    pub(crate) fn author(&self, who: &Caller) -> Author {
+        let known = self.programs.get().filter(|_| who.pid != 0);
+        let program = known.and_then(|programs| programs.of_thread(who.pid));
+        Author {
+            pid: program.map_or(who.pid, |program| program.pid),
+            uid: who.uid,
+            name: program.map(|program| program.name),
+        }
     }
 
     /// Starts the thread that makes changes durable every few seconds. It ends when the returned guard is dropped,

@@ -6,6 +6,7 @@
 //! [`attributes`](crate::attributes).
 
 use crate::base::Base;
+use crate::programs::{Author, ProgramNumbers};
 use crate::record::{Change, Record};
 use crate::state::State;
 use crate::{Shared, StatFs, Summary};
@@ -13,7 +14,7 @@ use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
 use weald_model::{Attr, Caller, Errno, Ino, Oid, Result, Timestamp, WorkspaceId};
-use weald_store::log::{self as store, Log, LogError};
+use weald_store::log::{self as store, Appended, Log, LogError};
 
 /// Why a workspace could not be made or opened.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +59,8 @@ pub struct Workspace {
     broken: AtomicBool,
     /// Set from the first change after a sync.
     dirty: AtomicBool,
+    /// The numbers programs have in this log. Taken while the state is held exclusively.
+    programs: Mutex<ProgramNumbers>,
     /// Logs this one starts from, until they are known to be durable: a durable fork needs durable parents.
     unsynced_parents: Mutex<Vec<Parent>>,
     me: Weak<Workspace>,
@@ -90,7 +93,7 @@ impl Workspace {
         let change = Change::Origin { tree: base.tree_id(), uid, gid, parent: None, note: note.to_vec() };
         let log = new_log(&shared, id, uid, change)?;
         let state = State::new(&base);
-        Ok(Self::assemble(shared, id, base, log, state, Vec::new()))
+        Ok(Self::assemble(shared, id, base, log, (state, ProgramNumbers::default()), Vec::new()))
     }
 
     /// Loads a workspace. For a fork, the parents' logs are read up to the fork; `base` is that of the origin.
@@ -104,8 +107,9 @@ impl Workspace {
         let (log, _) =
             shared.logs.open(id, &mut |record| replay.visit(record)).or_else(|error| replay.failed(error))?;
         let parents = std::mem::take(&mut replay.parents).into_iter().map(Parent::Stored).collect();
+        let programs = std::mem::take(&mut replay.programs);
         let state = replay.finish()?;
-        Ok(Self::assemble(shared, id, base, log, state, parents))
+        Ok(Self::assemble(shared, id, base, log, (state, programs), parents))
     }
 
     /// Reads the first record of a log.
@@ -125,8 +129,9 @@ impl Workspace {
         let (uid, gid) = self.base.owner();
         let (state, seq) = {
             let mut state = self.write_state();
+            let weald = Author { pid: 0, uid, name: None };
             let seq = self
-                .append(&mut state, &Caller::owner(uid, gid), self.now(), Change::Forked { child: id }, &[])
+                .append(&mut state, &weald, self.now(), Change::Forked { child: id }, &[])
                 .map_err(|errno| OpenError::Record(self.log.seq(), self.id, errno.to_string()))?;
             (state.clone(), seq)
         };
@@ -134,7 +139,8 @@ impl Workspace {
         let change = Change::Origin { tree: self.base.tree_id(), uid, gid, parent, note: note.to_vec() };
         let log = new_log(&self.shared, id, uid, change)?;
         let parents = self.me.upgrade().map(Parent::Loaded).into_iter().collect();
-        Ok(Self::assemble(self.shared.clone(), id, self.base.clone(), log, state, parents))
+        let fresh = (state, ProgramNumbers::default());
+        Ok(Self::assemble(self.shared.clone(), id, self.base.clone(), log, fresh, parents))
     }
 
     fn assemble(
@@ -142,7 +148,7 @@ impl Workspace {
         id: WorkspaceId,
         base: Base,
         log: Log,
-        state: State,
+        (state, programs): (State, ProgramNumbers),
         parents: Vec<Parent>,
     ) -> Arc<Self> {
         let fresh = Arc::new_cyclic(|me| Self {
@@ -153,6 +159,7 @@ impl Workspace {
             state: RwLock::new(state),
             broken: AtomicBool::new(false),
             dirty: AtomicBool::new(false),
+            programs: Mutex::new(programs),
             unsynced_parents: Mutex::new(parents),
             me: me.clone(),
         });
@@ -251,11 +258,12 @@ impl Workspace {
         who: &Caller,
         plan: impl FnOnce(&State, Timestamp) -> Result<(Option<Change>, Ino)>,
     ) -> Result<Attr> {
+        let who = self.shared.author(who);
         let mut state = self.write_state();
         let time = self.now();
         let (change, ino) = plan(&state, time)?;
         if let Some(change) = change {
-            self.append(&mut state, who, time, change, &[])?;
+            self.append(&mut state, &who, time, change, &[])?;
         }
         state.attr(&self.base, ino)
     }
@@ -267,11 +275,12 @@ impl Workspace {
         inline: &[u8],
         plan: impl FnOnce(&State, Timestamp) -> Result<(Option<Change>, T)>,
     ) -> Result<T> {
+        let who = self.shared.author(who);
         let mut state = self.write_state();
         let time = self.now();
         let (change, found) = plan(&state, time)?;
         if let Some(change) = change {
-            self.append(&mut state, who, time, change, inline)?;
+            self.append(&mut state, &who, time, change, inline)?;
         }
         Ok(found)
     }
@@ -280,27 +289,46 @@ impl Workspace {
     fn append(
         &self,
         state: &mut State,
-        who: &Caller,
+        who: &Author,
         time: Timestamp,
         change: Change,
         inline: &[u8],
     ) -> Result<u64> {
-        thread_local!(static BODY: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) });
         if self.broken.load(Ordering::Relaxed) {
             return Err(Errno::Io);
         }
-        let record = Record { time, pid: who.pid, uid: who.uid, change };
-        let appended = BODY.with_borrow_mut(|body| {
-            body.clear();
-            record.encode(body);
-            self.log.append(body, inline).map_err(|error| error.errno())
-        })?;
+        let program = self.program_number(who, time)?;
+        let record = Record { time, pid: who.pid, uid: who.uid, program, change };
+        let appended = self.append_record(&record, inline)?;
         if let Err(errno) = state.apply(&self.base, &record, appended.inline_place) {
             self.broken.store(true, Ordering::Relaxed);
             return Err(errno);
         }
         self.mark_dirty();
         Ok(appended.seq)
+    }
+
+    /// The number of a program in this log; a name that has none gets one first.
+    fn program_number(&self, who: &Author, time: Timestamp) -> Result<u32> {
+        let Some(name) = who.name else { return Ok(0) };
+        let mut programs = self.programs.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(number) = programs.get(name) {
+            return Ok(number);
+        }
+        let number = programs.next();
+        let change = Change::Program { number, name };
+        self.append_record(&Record { time, pid: who.pid, uid: who.uid, program: number, change }, &[])?;
+        programs.define(number, name);
+        Ok(number)
+    }
+
+    fn append_record(&self, record: &Record, inline: &[u8]) -> Result<Appended> {
+        thread_local!(static BODY: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) });
+        BODY.with_borrow_mut(|body| {
+            body.clear();
+            record.encode(body);
+            self.log.append(body, inline).map_err(|error| error.errno())
+        })
     }
 
     fn mark_dirty(&self) {
@@ -330,7 +358,7 @@ fn new_log(
     change: Change,
 ) -> std::result::Result<Log, OpenError> {
     let mut first = Vec::new();
-    Record { time: shared.env.now(), pid: 0, uid, change }.encode(&mut first);
+    Record { time: shared.env.now(), pid: 0, uid, program: 0, change }.encode(&mut first);
     Ok(shared.logs.create(id, &first, store::Durability::Later)?)
 }
 
@@ -351,12 +379,21 @@ struct Replay<'a> {
     state: Option<State>,
     /// The logs this one starts from, the nearest last.
     parents: Vec<WorkspaceId>,
+    programs: ProgramNumbers,
     error: Option<OpenError>,
 }
 
 impl<'a> Replay<'a> {
     fn new(shared: &'a Shared, id: WorkspaceId, base: &'a Base) -> Self {
-        Self { shared, id, base, state: None, parents: Vec::new(), error: None }
+        Self {
+            shared,
+            id,
+            base,
+            state: None,
+            parents: Vec::new(),
+            programs: ProgramNumbers::default(),
+            error: None,
+        }
     }
 
     /// Takes one record; on failure the reason is kept.
@@ -404,6 +441,9 @@ impl<'a> Replay<'a> {
             None => Err(Errno::Io),
         };
         applied.map_err(|errno| self.bad(stored.seq, &errno.to_string()))?;
+        if let Change::Program { number, name } = record.change {
+            self.programs.define(number, name);
+        }
         if let (Change::Forked { child }, Some(state)) = (record.change, &self.state) {
             let parents = || self.parents.iter().copied().chain([self.id]).collect();
             self.shared.keep_fork(child, || (state.clone(), parents()));

@@ -11,6 +11,7 @@ pub mod crash_disk;
 pub mod file_system;
 pub mod host;
 pub mod operation;
+pub mod programs;
 pub mod reference;
 pub mod repo;
 pub mod source;

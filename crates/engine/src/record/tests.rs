@@ -7,7 +7,7 @@ fn sample() -> impl Strategy<Value = Record> {
     let ino = prop_oneof![(1u64..1 << 32).prop_map(Ino), ((1u64 << 32)..1 << 40).prop_map(Ino)];
     let name =
         prop::collection::vec(1u8..255, 1..40).prop_filter_map("a name", |bytes| Name::new(&bytes).ok());
-    let change = (ino.clone(), ino, name, any::<u64>(), any::<u32>(), 0u8..14).prop_map(
+    let change = (ino.clone(), ino, name, any::<u64>(), any::<u32>(), 0u8..15).prop_map(
         |(ino, parent, name, number, small, which)| match which {
             0 => Change::Forked { child: WorkspaceId(number) },
             1 => Change::Link { ino, parent, name },
@@ -51,6 +51,7 @@ fn sample() -> impl Strategy<Value = Record> {
             9 => Change::SetXattr { ino, name: b"user.x".to_vec(), value: vec![1; 300], perm: Some(0o7777) },
             10 => Change::RemoveXattr { ino, name: b"user.x".to_vec(), perm: None },
             11 => Change::Purge { ino },
+            13 => Change::Program { number: small, name: ProgramName::new(name.as_bytes()).unwrap() },
             12 => Change::Origin {
                 tree: Oid::new(&[9; 20]),
                 uid: small,
@@ -75,6 +76,7 @@ fn sample() -> impl Strategy<Value = Record> {
         time: Timestamp { secs, nanos },
         pid,
         uid: pid,
+        program: pid / 2,
         change,
     })
 }

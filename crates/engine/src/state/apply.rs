@@ -23,7 +23,7 @@ impl State {
     pub(crate) fn apply(&mut self, base: &Base, record: &Record, inline: Place) -> Result<()> {
         let time = record.time;
         match &record.change {
-            Change::Origin { .. } | Change::Forked { .. } => Ok(()),
+            Change::Origin { .. } | Change::Forked { .. } | Change::Program { .. } => Ok(()),
             Change::Make(make) => self.make(base, make, time),
             Change::Link { ino, parent, name } => self.link(base, *ino, *parent, name, time),
             Change::Remove { parent, name } => self.remove(base, *parent, name, time),

@@ -19,6 +19,7 @@ use weald_testkit::compare::{
 };
 use weald_testkit::crash_disk::{CrashDisk, Failure};
 use weald_testkit::operation::{Operation, Slots, apply};
+use weald_testkit::programs::ToldPrograms;
 use weald_testkit::reference::Reference;
 use weald_testkit::source::{MemorySource, Tree};
 
@@ -350,7 +351,12 @@ pub(crate) fn open_shared(disk: &CrashDisk, clock: &Arc<FakeClock>, limits: Limi
     disk.sync_dir(Path::new("/")).expect("the root can be synced");
     let logs = Logs::with_limits(disk.clone(), home.join("logs"), limits);
     let cas = Cas::new(disk.clone(), home.join("cas"));
-    Shared::new(disk, logs, cas, clock.clone(), 1 << 20)
+    let shared = Shared::new(disk, logs, cas, clock.clone(), 1 << 20);
+    let programs = ToldPrograms::default();
+    programs.tell(USER.pid, USER.pid, "tool");
+    programs.tell(ROOT.pid, USER.pid, "tool-of-root");
+    shared.set_programs(Arc::new(programs));
+    shared
 }
 
 /// A base that shows a tree.
