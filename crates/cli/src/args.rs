@@ -46,6 +46,13 @@ pub(crate) enum Command {
     /// List, restore or empty the trash
     #[command(subcommand)]
     Trash(TrashCommand),
+    /// Find what is wrong with Weald's home and this machine, and how to put it right
+    Doctor(DoctorArgs),
+    /// Take away what nobody needs: first a plan, then its run
+    #[command(subcommand)]
+    Gc(GcCommand),
+    /// Show or change settings
+    Config(ConfigArgs),
     /// Show how the daemon is
     Status,
     /// Start, stop or restart the daemon; it also starts by itself
@@ -196,6 +203,49 @@ pub(crate) struct UnmountArgs {
     /// Also when somebody stands in it
     #[arg(long, short)]
     pub(crate) force: bool,
+}
+
+/// `weald doctor`.
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    /// Put right what is safe to
+    #[arg(long)]
+    pub(crate) fix: bool,
+}
+
+/// `weald gc`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum GcCommand {
+    /// Find what can be taken away; changes nothing
+    Plan {
+        /// Keep the newest N snapshots of each workspace
+        #[arg(long, value_name = "N")]
+        keep_last: Option<u64>,
+        /// Keep the snapshots of the last D days
+        #[arg(long, value_name = "D")]
+        keep_days: Option<u64>,
+        /// Keep the snapshots with this tag; may be given again [default: all that have a tag]
+        #[arg(long = "keep-tag", value_name = "G")]
+        keep_tags: Vec<String>,
+    },
+    /// Take away what a plan says, unless some of it is needed now
+    Run {
+        /// Its id, as `gc plan` printed it
+        plan: String,
+    },
+}
+
+/// `weald config`.
+#[derive(Debug, Args)]
+pub(crate) struct ConfigArgs {
+    /// A setting, like snapshots.every [default: show all]
+    pub(crate) key: Option<String>,
+    /// Its new value
+    #[arg(allow_hyphen_values = true)]
+    pub(crate) value: Option<String>,
+    /// Back to the default
+    #[arg(long, requires = "key", conflicts_with = "value")]
+    pub(crate) unset: bool,
 }
 
 /// `weald explain`.

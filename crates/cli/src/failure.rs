@@ -55,6 +55,8 @@ const fn exit_code(code: Code) -> u8 {
         | Code::UnpushedCommits
         | Code::NotMounted
         | Code::NotInWorkspace
+        | Code::StalePlan
+        | Code::ContentGivenBack
         | Code::NotAllowed => 1,
         _ => 2,
     }

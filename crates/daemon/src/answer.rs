@@ -38,6 +38,11 @@ pub(crate) fn answer(
             let how = if force { Unmount::Lazy } else { Unmount::Normal };
             value(&each(forest, &targets, |entry| unmount(forest, entry, how)))
         }
+        Request::Config { key } => value(&forest.stores.config.show(key.as_deref())?),
+        Request::SetConfig { key, value: text } => value(&forest.stores.config.set(&key, text.as_deref())?),
+        Request::GcPlan { options } => value(&forest.gc_plan(&options)?),
+        Request::GcRun { plan } => value(&forest.gc_run(&plan)?),
+        Request::Doctor { fix } => value(&forest.examine(fix)?),
         Request::Status => value(&forest.status()?),
         Request::Stop => Err(Fault::new(Code::Internal, "stop is answered by the control socket")),
     }

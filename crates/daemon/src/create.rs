@@ -10,7 +10,7 @@ use crate::protocol::CreateRequest;
 use crate::report::{BaseReport, Created, Moment};
 use crate::{card, faults, mount_point, take_in};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use weald_engine::{Base, Workspace};
 use weald_git::{CloneRequest, GitContent, GitDirSpec, GitSource, Repository, Resolved, git_dir};
 use weald_model::{Caller, Code, Fault, FileKind, Ino, Oid, Progress};
@@ -42,6 +42,7 @@ impl Forest {
         progress: &dyn Progress,
     ) -> Result<Created, Fault> {
         self.open_for_work()?;
+        let _making = self.making.read().unwrap_or_else(PoisonError::into_inner);
         let name = ask.name.clone().unwrap_or_else(|| default_name(&ask.source));
         let claim = self.claim(&name)?;
         let mut notes = Vec::new();

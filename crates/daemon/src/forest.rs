@@ -30,6 +30,9 @@ pub(crate) struct Forest {
     /// Shared while forks are made, exclusive while logs are deleted: a parent's log must not go before its fork has
     /// a row. Taken before any other lock.
     pub(crate) lineage: RwLock<()>,
+    /// Shared while a workspace is made, exclusive while manifests, stored content and clones are taken away: what one
+    /// in the making holds on to is in no row yet. Taken before `lineage`.
+    pub(crate) making: RwLock<()>,
     /// Set when the daemon is about to end: nothing new is begun.
     closing: AtomicBool,
     /// What start-up could not put right.
@@ -57,6 +60,7 @@ impl Forest {
             pool,
             flusher: Mutex::new(Some(flusher)),
             lineage: RwLock::default(),
+            making: RwLock::default(),
             closing: AtomicBool::new(false),
             troubles: Mutex::default(),
         });

@@ -13,12 +13,15 @@ pub mod run;
 
 mod answer;
 mod card;
+mod config;
 mod control;
 mod create;
+pub mod doctor;
 mod entry;
 mod faults;
 mod forest;
 mod fork;
+mod gc;
 mod head;
 mod known;
 mod memory;

@@ -6,6 +6,7 @@
 //! prints them as they are, so their field names are stable (docs/cli-json.md).
 //! Invariant: a line is at most [`LINE_BYTES_MAX`] long; longer ones are refused before they are buffered.
 
+use crate::report::GcOptions;
 use serde::{Deserialize, Serialize};
 use weald_model::{Code, Fault};
 
@@ -132,6 +133,33 @@ pub enum Request {
         targets: Vec<Target>,
         /// Also when somebody stands there.
         force: bool,
+    },
+    /// Settings, all or one; answers `Vec<Setting>`.
+    Config {
+        /// Only this one.
+        key: Option<String>,
+    },
+    /// Changes a setting; answers [`crate::report::Setting`].
+    SetConfig {
+        /// Which.
+        key: String,
+        /// Its value; back to the default when missing.
+        value: Option<String>,
+    },
+    /// What can be taken away; answers [`crate::report::GcPlan`].
+    GcPlan {
+        /// Which snapshots stay.
+        options: GcOptions,
+    },
+    /// Takes away what a plan says; answers [`crate::report::GcRun`].
+    GcRun {
+        /// Its id.
+        plan: String,
+    },
+    /// What is wrong with the home; answers [`crate::report::Checkup`].
+    Doctor {
+        /// Puts right what can be without asking.
+        fix: bool,
     },
     /// How the daemon is; answers [`crate::report::Status`].
     Status,

@@ -38,7 +38,7 @@ impl Stores {
         let _ = std::fs::remove_file(self.marker(id));
     }
 
-    fn marked(&self) -> Result<Vec<WorkspaceId>, Fault> {
+    pub(crate) fn marked(&self) -> Result<Vec<WorkspaceId>, Fault> {
         let dir = self.home.paths().root().join(MAKING);
         let host = |error: std::io::Error| Fault::host(&format!("reading {}", dir.display()), &error);
         std::fs::create_dir_all(&dir).map_err(host)?;
@@ -120,7 +120,7 @@ impl Forest {
     }
 
     /// Gives a log its row back.
-    fn recover(&self, id: WorkspaceId) {
+    pub(crate) fn recover(&self, id: WorkspaceId) {
         if self.by_id(id).is_some() {
             return;
         }

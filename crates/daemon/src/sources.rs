@@ -36,6 +36,11 @@ impl Sources {
         };
         locked(&self.by_path).entry(path.to_owned()).or_insert_with(late).clone()
     }
+
+    /// Forgets the repository at `path`, which is about to go.
+    pub(crate) fn forget(&self, path: &Path) {
+        locked(&self.by_path).remove(path);
+    }
 }
 
 /// A repository opened when needed, and again after it could not be: one that is away (an unmounted disk) costs its

@@ -3,6 +3,7 @@
 //! Invariant: no lock here is held across a call to a source; two threads that want the same manifest at once may
 //! both build it, and one result is kept (equal bytes, one name).
 
+use crate::config::ConfigFile;
 use crate::programs::RunningPrograms;
 use crate::sources::{LateSource, Sources};
 use crate::{faults, locked, memory};
@@ -31,6 +32,7 @@ pub(crate) struct Stores {
     pub(crate) home: Home,
     pub(crate) shared: Arc<Shared>,
     pub(crate) env: Arc<dyn Env>,
+    pub(crate) config: ConfigFile,
     manifests: Mutex<HashMap<Oid, Manifest>>,
     sources: Sources,
 }
@@ -44,8 +46,9 @@ impl Stores {
         let cas = Cas::new(home.disk().clone(), home.paths().cas());
         let shared =
             Shared::new(home.disk().clone(), home.logs().clone(), cas, env.clone(), BLOB_CACHE_BYTES_MAX);
+        let config = ConfigFile::new(root);
         shared.set_programs(Arc::new(RunningPrograms::default()));
-        Ok(Self { home, shared, env, manifests: Mutex::default(), sources: Sources::default() })
+        Ok(Self { home, shared, env, config, manifests: Mutex::default(), sources: Sources::default() })
     }
 
     /// Seconds since 1970, now.
@@ -79,6 +82,16 @@ impl Stores {
             Err(error) => return Err(faults::manifest(&error)),
         };
         Ok(locked(&self.manifests).entry(*tree).or_insert(manifest).clone())
+    }
+
+    /// Forgets the manifest of a tree whose file is about to go. Who has it open keeps it.
+    pub(crate) fn forget_manifest(&self, tree: &Oid) {
+        locked(&self.manifests).remove(tree);
+    }
+
+    /// Forgets a repository that is about to go.
+    pub(crate) fn forget_source(&self, path: &Path) {
+        self.sources.forget(path);
     }
 
     /// The time base files of a commit get.

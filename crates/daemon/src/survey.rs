@@ -177,7 +177,7 @@ fn memory_bytes() -> u64 {
 }
 
 /// Allocated bytes below a directory.
-fn disk_bytes(root: &Path) -> u64 {
+pub(crate) fn disk_bytes(root: &Path) -> u64 {
     use std::os::unix::fs::MetadataExt;
     let mut sum = 0;
     let mut dirs = vec![root.to_owned()];

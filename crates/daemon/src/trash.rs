@@ -125,7 +125,8 @@ impl Forest {
         }
     }
 
-    fn delete(&self, entry: &Entry) -> Result<u64, Fault> {
+    /// Deletes a log that nobody reads, with all that is only its own; returns the bytes freed.
+    pub(crate) fn delete(&self, entry: &Entry) -> Result<u64, Fault> {
         let row = entry.row();
         let logs = self.stores.home.logs();
         let bytes = logs.bytes(row.id).unwrap_or(0);

@@ -126,6 +126,16 @@ impl Shared {
         self.forks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Stored files that base content was unpacked to and is read from.
+    pub fn unpacked(&self) -> Vec<[u8; 32]> {
+        self.cache().unpacked.values().copied().collect()
+    }
+
+    /// Forgets a stored file that was removed: what was unpacked to it is unpacked again.
+    pub fn forget_stored(&self, hash: &[u8; 32]) {
+        self.cache().unpacked.retain(|_, stored| stored != hash);
+    }
+
     /// Reads `buffer.len()` bytes of a base node's content from `offset`. Blocks on the source without a lock.
     pub(crate) fn read_base(&self, base: &Base, ino: Ino, offset: u64, buffer: &mut [u8]) -> Result<()> {
         match self.blob(base, ino)? {
@@ -135,7 +145,14 @@ impl Shared {
                 buffer.copy_from_slice(part);
                 Ok(())
             }
-            Blob::Stored(hash) => self.read_cas(&hash, offset, buffer),
+            Blob::Stored(hash) => self.read_cas(&hash, offset, buffer).or_else(|_| {
+                // Removed, or damaged, since it was unpacked: the source still has it.
+                self.forget_stored(&hash);
+                match self.blob(base, ino)? {
+                    Blob::Stored(again) => self.read_cas(&again, offset, buffer),
+                    Blob::Memory(_) => Err(Errno::Io),
+                }
+            }),
         }
     }
 

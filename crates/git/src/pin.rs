@@ -98,6 +98,12 @@ pub fn unpin(source: &Repository, workspace: WorkspaceId) -> Result<(), Fault> {
     local.edit_references_as([edit], None).map(drop).map_err(|error| failed(detail(&error)))
 }
 
+/// The workspaces that have a pin.
+pub fn pins(source: &Repository) -> Vec<WorkspaceId> {
+    let names = source.refs_below(&format!("{DIR}/"));
+    names.iter().filter_map(|line| WorkspaceId::from_hex(std::str::from_utf8(&line.name).ok()?)).collect()
+}
+
 /// The commit a workspace's pin names.
 pub fn pinned(source: &Repository, workspace: WorkspaceId) -> Option<Oid> {
     let local = source.local();

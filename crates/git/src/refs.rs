@@ -113,7 +113,7 @@ impl Repository {
         target.strip_prefix(prefix).map(<[u8]>::to_vec)
     }
 
-    fn refs_below(&self, prefix: &str) -> Vec<RefLine> {
+    pub(crate) fn refs_below(&self, prefix: &str) -> Vec<RefLine> {
         let local = self.local();
         let mut lines = Vec::new();
         let Ok(platform) = local.references() else { return lines };

@@ -75,6 +75,18 @@ codes! {
     Internal = 27,
     /// The source uses a feature Weald does not support.
     UnsupportedSource = 28,
+    /// The file config.toml in Weald's home cannot be used. Nothing goes by it until it is put right.
+    BadConfig = 40,
+    /// There is no setting of that name. `weald config` shows all.
+    UnknownSetting = 41,
+    /// A plan of `weald gc plan` that is not there, or is no plan.
+    UnknownPlan = 42,
+    /// Something a plan would take away is in use now. Nothing was done; make a new plan.
+    StalePlan = 43,
+    /// That moment lies outside what is kept: a `weald gc run` has given back content it needs.
+    ContentGivenBack = 44,
+    /// There is no such pin. `weald pin --list` shows all.
+    UnknownPin = 45,
 }
 
 impl fmt::Display for Code {

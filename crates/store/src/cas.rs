@@ -60,6 +60,11 @@ pub fn from_hex(text: &str) -> Option<Hash> {
     blake3::Hash::from_hex(text).ok().map(|hash| *hash.as_bytes())
 }
 
+/// The hash of bytes.
+pub fn hash(bytes: &[u8]) -> Hash {
+    *blake3::hash(bytes).as_bytes()
+}
+
 /// The store of content. All methods may be called from many threads.
 pub struct Cas {
     disk: Arc<dyn Disk>,
@@ -126,6 +131,17 @@ impl Cas {
             Ok(_) => Ok(true),
             Err(CasError::Missing(_)) => Ok(false),
             Err(error) => Err(error),
+        }
+    }
+
+    /// Removes content; none there is fine. Who reads it just now may still do so to the end.
+    pub fn remove(&self, hash: &Hash) -> Result<(), CasError> {
+        let (dir, name) = self.place(hash);
+        let removed = self.disk.remove_file(&dir.join(name));
+        self.checked.lock().expect(NOT_POISONED).remove(hash);
+        match removed {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(CasError::Io { hash: *hash, error }),
+            _ => Ok(()),
         }
     }
 

@@ -1,8 +1,11 @@
 //! One file per command: arguments to request, answer to text.
 
+mod config;
 mod create;
 mod daemon;
+mod doctor;
 mod fork;
+mod gc;
 mod info;
 mod list;
 mod mounts;
@@ -29,6 +32,9 @@ pub(crate) fn run(context: &Context, command: Command) -> Result<Outcome, Fault>
         Command::Rename(args) => place::rename(context, args),
         Command::Remove(args) => remove::run(context, args),
         Command::Trash(command) => trash::run(context, command),
+        Command::Doctor(args) => doctor::run(context, args),
+        Command::Gc(command) => gc::run(context, command),
+        Command::Config(args) => config::run(context, args),
         Command::Status => status::run(context),
         Command::Daemon(command) => daemon::run(context, command),
         Command::Mount(args) => mounts::mount(context, args),

@@ -1,0 +1,223 @@
+//! The home: layout, settings, mounts, registry against logs, lineage, pins, manifests.
+
+use super::Chart;
+use crate::entry::Entry;
+use crate::forest::Forest;
+use crate::report::{GcOptions, Severity};
+use crate::{faults, mount_point};
+use std::collections::HashSet;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
+use weald_engine::Workspace;
+use weald_git::Repository;
+use weald_model::{Code, Fault, Oid, WorkspaceId};
+use weald_store::home::HomeManifestError;
+
+/// Directories of a home.
+const DIRECTORIES: [&str; 5] = ["repos", "manifests", "cas", "logs", "making"];
+/// Space below which writes will soon fail.
+const LOW_SPACE_BYTES: u64 = 1 << 30;
+
+impl Forest {
+    pub(super) fn check_layout(&self, chart: &mut Chart) {
+        let root = self.stores.home.paths().root();
+        for path in DIRECTORIES.iter().map(|name| root.join(name)).chain([root.to_owned()]) {
+            chart.looked();
+            let Ok(data) = std::fs::metadata(&path) else {
+                chart.fixable("layout", Severity::Error, format!("{} is missing", path.display()), || {
+                    self.stores.home.disk().make_dir(&path).map_err(|error| host("making", &path, &error))
+                });
+                continue;
+            };
+            if data.mode() & 0o077 != 0 {
+                let message = format!("{} can be read by other users", path.display());
+                chart.fixable("layout", Severity::Warning, message, || {
+                    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o700))
+                        .map_err(|error| host("closing", &path, &error))
+                });
+            }
+        }
+        chart.looked();
+        let available = self.stores.home.disk().space().map_or(u64::MAX, |space| space.available);
+        if available < LOW_SPACE_BYTES {
+            let message =
+                format!("only {} MB are free on the disk of {}", available / 1_000_000, root.display());
+            chart.note("layout", Severity::Warning, message, "weald trash empty, or weald gc plan");
+        }
+    }
+
+    pub(super) fn check_config(&self, chart: &mut Chart) {
+        chart.looked();
+        if let Err(fault) = self.stores.config.read() {
+            chart.fault("config", "", &fault);
+        }
+    }
+
+    pub(super) fn check_mounts(&self, chart: &mut Chart) {
+        let live: Vec<u64> = self.active().iter().filter_map(|entry| entry.device()).collect();
+        for entry in weald_fuse::mount::stale().unwrap_or_default() {
+            chart.looked();
+            let ours = mount_point::identified(&entry.name).is_some_and(|id| self.by_id(id).is_some());
+            let (major, minor) = entry.device;
+            if !ours || live.contains(&rustix::fs::makedev(major, minor)) {
+                continue;
+            }
+            let message = format!("{} is a mount that nobody serves any more", entry.path.display());
+            chart.fixable("mounts", Severity::Error, message, || entry.unmount().map(drop));
+        }
+        for entry in self.active() {
+            chart.looked();
+            let name = entry.name();
+            if let Some(fault) = entry.fault() {
+                chart.fault("mounts", &name, &fault);
+            } else if !entry.is_mounted() {
+                chart.note(
+                    "mounts",
+                    Severity::Note,
+                    format!("`{name}` is not mounted"),
+                    format!("weald mount {name}"),
+                );
+            }
+        }
+    }
+
+    /// The registry against the logs, both ways.
+    pub(super) fn check_logs(&self, chart: &mut Chart) -> Result<(), Fault> {
+        let making = self.stores.marked()?;
+        let logs = self.stores.home.logs().list().map_err(|error| faults::log("home", &error))?;
+        for id in &logs {
+            chart.looked();
+            // A workspace or fork in the making gets its row last.
+            if self.by_id(*id).is_some() || making.contains(id) {
+                continue;
+            }
+            let message = format!("the log {id} is in no row of the registry");
+            chart.fixable("registry", Severity::Error, message, || {
+                self.recover(*id);
+                let damaged = || Fault::new(Code::LogDamaged, "its first record cannot be read");
+                self.by_id(*id).map(drop).ok_or_else(damaged)
+            });
+        }
+        let logs: HashSet<WorkspaceId> = logs.into_iter().collect();
+        for entry in self.all().iter().filter(|entry| !logs.contains(&entry.id) && entry.fault().is_none()) {
+            let name = entry.name();
+            chart.note(
+                "registry",
+                Severity::Error,
+                format!(
+                    "`{name}` has no log: {}",
+                    self.stores.home.paths().logs().join(entry.id.to_string()).display()
+                ),
+                format!("bring it back from a copy, or: weald remove {name} --force"),
+            );
+        }
+        Ok(())
+    }
+
+    /// Each row against the first record of its log, and its parent.
+    pub(super) fn check_lineage(&self, chart: &mut Chart) {
+        for entry in self.all() {
+            chart.looked();
+            self.check_origin(&entry, chart);
+        }
+    }
+
+    fn check_origin(&self, entry: &Entry, chart: &mut Chart) {
+        let row = entry.row();
+        let name = row.name.clone();
+        let origin = match Workspace::origin(&self.stores.shared, row.id) {
+            Ok(origin) => origin,
+            Err(error) => {
+                if entry.fault().is_none() {
+                    chart.fault("lineage", &name, &faults::open(&name, &error));
+                }
+                return;
+            }
+        };
+        let told = row.origin.map(|origin| (origin.parent, origin.seq));
+        if told != origin.parent {
+            let message = format!("the registry says another parent of `{name}` than its log");
+            let mut right = row.clone();
+            right.origin = origin.parent.map(|(parent, seq)| weald_store::registry::Origin { parent, seq });
+            chart.fixable("lineage", Severity::Error, message, || self.save(entry, right));
+        }
+        if let Some((parent, _)) = origin.parent
+            && self.by_id(parent).is_none()
+        {
+            chart.note(
+                "lineage",
+                Severity::Error,
+                format!("`{name}` was forked from {parent}, whose log is missing"),
+                format!("bring logs/{parent} back from a copy, or: weald remove {name} --force"),
+            );
+        }
+    }
+
+    /// Sources that are there, and the pins in them.
+    pub(super) fn check_sources(&self, chart: &mut Chart) {
+        for entry in self.all() {
+            let row = entry.row();
+            let Some(path) = row.repo_path.as_deref() else { continue };
+            chart.looked();
+            let repo = match Repository::open(path) {
+                Ok(repo) => repo,
+                Err(fault) => {
+                    let message = format!("the source of `{}` cannot be opened: {fault}", row.name);
+                    let fix = format!("bring {} back: workspaces read their base from it", path.display());
+                    chart.note("pins", Severity::Error, message, fix);
+                    continue;
+                }
+            };
+            let Some(base) = row.commit.as_deref().and_then(Oid::from_hex) else { continue };
+            // A fork's base is kept by the pin of the first in its line.
+            if row.origin.is_some() || weald_git::pin::pinned(&repo, row.id) == Some(base) {
+                continue;
+            }
+            let message = format!("the base of `{}` has no pin in {}", row.name, path.display());
+            chart.fixable("pins", Severity::Warning, message, || weald_git::pin::pin(&repo, row.id, &base));
+        }
+        let known = self.stores.home.registry().repos().unwrap_or_default();
+        for repo in known.iter().filter(|repo| !repo.path.is_dir()) {
+            let url = weald_git::url::mask(&repo.url);
+            chart.fixable("pins", Severity::Note, format!("the clone of {url} is gone"), || {
+                self.stores.home.registry().delete_repo(&repo.id).map_err(faults::registry)
+            });
+        }
+    }
+
+    pub(super) fn check_manifests(&self, chart: &mut Chart) {
+        let rows: Vec<_> = self.all().iter().map(|entry| entry.row()).collect();
+        let trees: HashSet<Oid> = rows.iter().filter_map(|row| Oid::from_hex(&row.tree)).collect();
+        for tree in trees {
+            chart.looked();
+            let Err(error) = self.stores.home.manifest(&tree) else { continue };
+            let message = format!("the manifest of tree {tree} is damaged: {error}");
+            let row = rows.iter().find(|row| Oid::from_hex(&row.tree) == Some(tree));
+            match (error, row) {
+                (HomeManifestError::Manifest(_), Some(row)) => {
+                    chart.fixable("manifests", Severity::Error, message, || {
+                        self.stores.forget_manifest(&tree);
+                        self.stores.base(row).map(drop)
+                    });
+                }
+                (error, _) => chart.fault("manifests", "", &faults::manifest(&error)),
+            }
+        }
+    }
+
+    /// What only takes space.
+    pub(super) fn check_store(&self, chart: &mut Chart) -> Result<(), Fault> {
+        chart.looked();
+        let plan = self.fresh_plan(&GcOptions::default())?;
+        if plan.freed_bytes > 0 {
+            let message =
+                format!("{} things that nobody needs take {} bytes", plan.items.len(), plan.freed_bytes);
+            chart.note("store", Severity::Note, message, "weald gc plan, then weald gc run PLAN");
+        }
+        Ok(())
+    }
+}
+
+fn host(doing: &str, path: &Path, error: &std::io::Error) -> Fault {
+    Fault::host(&format!("{doing} {}", path.display()), error)
+}

@@ -1,0 +1,129 @@
+//! Carrying out a plan.
+//!
+//! Order: logs, pins, clones, then what can be made again. Each step is whole or not begun at a crash: logs are
+//! renamed aside first, files go one by one after the rows that name them. A run that was cut off leaves the rest
+//! for the next plan.
+//! Locks: workspaces in the making and forks wait, or keep the run out, from the second look to the end.
+
+use super::{busy, stale};
+use crate::forest::Forest;
+use crate::protocol::FaultLine;
+use crate::report::{GcItem, GcKind, GcPlan, GcRun, Refusal};
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::PoisonError;
+use weald_git::Repository;
+use weald_model::{Fault, Oid, WorkspaceId};
+use weald_store::cas;
+
+impl Forest {
+    /// Takes away what a saved plan says, all of it or, when any of it is needed now, nothing.
+    pub(crate) fn gc_run(&self, id: &str) -> Result<GcRun, Fault> {
+        self.open_for_work()?;
+        let plan = self.saved_plan(id)?;
+        // A workspace in the making may hold on to a manifest or a clone that no row names yet.
+        let _none_in_the_making = self.making.try_write().map_err(|_| busy())?;
+        let _alone = self.lineage.write().unwrap_or_else(PoisonError::into_inner);
+        self.check_fresh(&plan)?;
+        let mut run = GcRun { plan: plan.id.clone(), done: 0, freed_bytes: 0, refused: Vec::new() };
+        for item in &plan.items {
+            match self.take(item) {
+                Ok(bytes) => {
+                    run.done += 1;
+                    run.freed_bytes += bytes;
+                }
+                Err(fault) => {
+                    run.refused.push(Refusal { name: item.what.clone(), fault: FaultLine::from(&fault) });
+                }
+            }
+        }
+        if run.refused.is_empty() {
+            self.drop_plan(&plan.id);
+        }
+        Ok(run)
+    }
+
+    /// Makes the plan once more and refuses unless everything in the saved one is in it.
+    fn check_fresh(&self, plan: &GcPlan) -> Result<(), Fault> {
+        let now = self.fresh_plan(&plan.options)?;
+        let now: HashMap<(GcKind, &str), &GcItem> =
+            now.items.iter().map(|item| ((item.kind, item.id.as_str()), item)).collect();
+        let holds = |item: &&GcItem| now.contains_key(&(item.kind, item.id.as_str()));
+        let gone: Vec<&GcItem> = plan.items.iter().filter(|item| !holds(item)).collect();
+        if gone.is_empty() { Ok(()) } else { Err(stale(&plan.id, &gone)) }
+    }
+
+    /// Takes one item away and returns the bytes that gives back.
+    fn take(&self, item: &GcItem) -> Result<u64, Fault> {
+        let paths = self.stores.home.paths();
+        match item.kind {
+            GcKind::Log => return self.delete(&*self.doomed(&item.id)?),
+            GcKind::Pin => self.take_pin(&item.id)?,
+            GcKind::Clone => self.take_clone(&item.id)?,
+            GcKind::Manifest => {
+                if let Some(tree) = Oid::from_hex(&item.id) {
+                    self.stores.forget_manifest(&tree);
+                }
+                remove_file(&paths.manifests().join(format!("{}.wm", item.id)))?;
+            }
+            GcKind::Stored => self.take_stored(&item.id)?,
+            GcKind::Temporary => {
+                let path = paths.root().join(&item.id);
+                if path.is_dir() { remove_dir(&path)? } else { remove_file(&path)? }
+            }
+        }
+        Ok(item.bytes)
+    }
+
+    fn take_pin(&self, id: &str) -> Result<(), Fault> {
+        let Some((clone, workspace)) = id.split_once(' ') else { return Ok(()) };
+        let Some(workspace) = WorkspaceId::from_hex(workspace) else { return Ok(()) };
+        let path = self.stores.home.paths().repos().join(format!("{clone}.git"));
+        weald_git::pin::unpin(&Repository::open(&path)?, workspace)
+    }
+
+    /// The row goes first: without it nobody takes the clone for whole. What a crash leaves is in the next plan.
+    fn take_clone(&self, id: &str) -> Result<(), Fault> {
+        use weald_store::registry::RegistryError;
+        match self.stores.home.registry().delete_repo(id) {
+            Ok(()) | Err(RegistryError::Missing) => {}
+            Err(error) => return Err(super::registry(error)),
+        }
+        let path = self.stores.home.paths().repos().join(format!("{id}.git"));
+        self.stores.forget_source(&path);
+        let aside = path.with_extension("git.part");
+        let host = |error: std::io::Error| Fault::host(&format!("removing {}", path.display()), &error);
+        std::fs::rename(&path, &aside).map_err(host)?;
+        remove_dir(&aside)
+    }
+
+    fn take_stored(&self, id: &str) -> Result<(), Fault> {
+        let registry = self.stores.home.registry();
+        for file in registry.artifacts().map_err(super::registry)? {
+            if file.hash == id {
+                registry.delete_artifact(&file.tree, &file.kind).map_err(super::registry)?;
+            }
+        }
+        let Some(hash) = cas::from_hex(id) else { return Ok(()) };
+        self.stores.home.cas().remove(&hash).map_err(|error| crate::faults::cas(&error))?;
+        self.stores.shared.forget_stored(&hash);
+        Ok(())
+    }
+}
+
+fn remove_file(path: &Path) -> Result<(), Fault> {
+    gone(path, std::fs::remove_file(path))
+}
+
+fn remove_dir(path: &Path) -> Result<(), Fault> {
+    gone(path, std::fs::remove_dir_all(path))
+}
+
+fn gone(path: &Path, removed: std::io::Result<()>) -> Result<(), Fault> {
+    match removed {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Fault::host(&format!("removing {}", path.display()), &error))
+        }
+        _ => Ok(()),
+    }
+}
