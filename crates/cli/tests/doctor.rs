@@ -1,5 +1,7 @@
 //! What is wrong, and putting it right, as a user does.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are not taken for tests")]
+
 mod support;
 
 use serde_json::Value;
