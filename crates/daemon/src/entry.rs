@@ -23,6 +23,9 @@ const CLOSE_PATIENCE: Duration = Duration::from_secs(1);
 /// Pause between two looks.
 const CLOSE_PAUSE: Duration = Duration::from_millis(1);
 
+/// A log that cannot be read is not read again for this long, however many programs ask: reading it takes seconds.
+const LOAD_PAUSE: Duration = Duration::from_secs(5);
+
 /// A workspace.
 pub(crate) struct Entry {
     /// Its id.
@@ -216,24 +219,30 @@ pub(crate) struct LateAdapter {
     entry: Arc<Entry>,
     stores: Arc<Stores>,
     adapter: OnceLock<Adapter>,
-    /// Held while loading, so that the log is read once.
-    loading: Mutex<()>,
+    /// Held while loading, so that the log is read once; when that last failed.
+    loading: Mutex<Option<Instant>>,
 }
 
 impl LateAdapter {
     /// Loads nothing yet.
     pub(crate) fn new(entry: Arc<Entry>, stores: Arc<Stores>) -> Self {
-        Self { entry, stores, adapter: OnceLock::new(), loading: Mutex::new(()) }
+        Self { entry, stores, adapter: OnceLock::new(), loading: Mutex::default() }
     }
 
     fn adapter(&self) -> Result<&Adapter, Errno> {
         if let Some(adapter) = self.adapter.get() {
             return Ok(adapter);
         }
-        let _once = locked(&self.loading);
+        let mut failed = locked(&self.loading);
         if self.adapter.get().is_none() {
-            // Told once by `load`; every program that asks gets EIO.
-            let workspace = self.entry.load(&self.stores).map_err(|_| Errno::Io)?;
+            if failed.is_some_and(|since| since.elapsed() < LOAD_PAUSE) {
+                return Err(Errno::Io);
+            }
+            // Why is told by `load`; programs that ask get EIO.
+            let workspace = self.entry.load(&self.stores).map_err(|_| {
+                *failed = Some(Instant::now());
+                Errno::Io
+            })?;
             let adapter = Adapter::new(workspace)?;
             return Ok(self.adapter.get_or_init(|| adapter));
         }
