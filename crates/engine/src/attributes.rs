@@ -56,14 +56,7 @@ impl Workspace {
     /// The names of all extended attributes, each followed by NUL (listxattr(2)).
     pub fn list_xattr(&self, ino: Ino) -> Result<Vec<u8>> {
         let state = self.read_state();
-        state.with(&self.base, ino, |inode| {
-            let mut names = Vec::new();
-            for (name, _) in inode.xattrs.iter().flat_map(|list| list.iter()) {
-                names.extend_from_slice(name);
-                names.push(0);
-            }
-            Ok(names)
-        })
+        state.with(&self.base, ino, |inode| Ok(inode.xattr_names()))
     }
 
     /// Sets an extended attribute. An access control list also sets the mode bits; one that says no more than they do

@@ -1,10 +1,10 @@
 //! The immutable part of a workspace: a manifest, the source of its content, and who owns its files.
 
 use crate::content::{Content, Origin};
-use crate::state::{Body, Dent, Inode};
+use crate::state::{Body, Dent, Inode, Target};
 use std::ops::Range;
 use std::sync::Arc;
-use weald_model::{Errno, FileKind, Ino, Oid, Result, Source, Timestamp, TreeKind};
+use weald_model::{Errno, FileKind, Ino, Name, Oid, Result, Source, Timestamp, TreeKind};
 use weald_store::manifest::Manifest;
 
 /// A base. Cheap to clone.
@@ -64,7 +64,11 @@ impl Base {
             TreeKind::Dir | TreeKind::Gitlink => self.dir(node.subdir_count as u32, node.parent),
             TreeKind::File => self.file(ino, 0o644, node.size),
             TreeKind::Executable => self.file(ino, 0o755, node.size),
-            TreeKind::Symlink => Inode { size: node.size, ..self.plain(FileKind::Symlink, 0o777) },
+            TreeKind::Symlink => Inode {
+                size: node.size,
+                body: Body::Target(Target::Base(ino)),
+                ..self.plain(FileKind::Symlink, 0o777)
+            },
         }))
     }
 
@@ -87,6 +91,20 @@ impl Base {
     pub(crate) fn name(&self, ino: Ino) -> Result<&[u8]> {
         let tree = self.tree.as_ref().ok_or(Errno::NotFound)?;
         tree.manifest.node_name(ino).map_err(|_| Errno::Io)
+    }
+
+    /// Where a base node is: its directory and name. None for the root and for what is no base node.
+    pub(crate) fn place(&self, ino: Ino) -> Result<Option<(Ino, Name)>> {
+        let Some(tree) = self.tree.as_ref().filter(|tree| ino.0 > 1 && ino.0 <= tree.manifest.len()) else {
+            return Ok(None);
+        };
+        let parent = tree.manifest.node(ino).map_err(|_| Errno::Io)?.parent;
+        Ok(Some((parent, Name::new(self.name(ino)?).map_err(|_| Errno::Io)?)))
+    }
+
+    /// True when both show the same tree in the same way, so that their inode numbers mean the same.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        (self.tree_id(), self.uid, self.gid, self.time) == (other.tree_id(), other.uid, other.gid, other.time)
     }
 
     /// The type of a base node.

@@ -18,7 +18,7 @@ pub(crate) struct Content {
 }
 
 /// A run of bytes: `len` of them, from `skip` bytes into their origin.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Extent {
     pub(crate) len: u64,
     pub(crate) skip: u64,
@@ -26,7 +26,7 @@ pub(crate) struct Extent {
 }
 
 /// Where bytes are.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Origin {
     /// Allocated and never written: zeros.
     Zero,
@@ -62,6 +62,18 @@ impl Content {
     /// Bytes that are in a log.
     pub(crate) fn private(&self) -> u64 {
         self.private
+    }
+
+    /// True when both are made of the same extents, and so of the same bytes.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        let mut same = (self.allocated, self.private) == (other.allocated, other.private);
+        if same && !self.extents.is_shared(&other.extents) {
+            self.extents.unshared(&other.extents, &mut |_, mine, theirs| {
+                same = mine == theirs;
+                same
+            });
+        }
+        same
     }
 
     /// Puts an extent at `offset`, hiding what was there.

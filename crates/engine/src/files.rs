@@ -3,12 +3,13 @@
 //! A read collects the extents it needs under the state's lock and reads them without it. A write above the inline
 //! limit stores its bytes before it takes the lock; what is stored for a write that then fails is never referred to.
 
+use crate::base::Base;
 use crate::content::{Origin, Piece};
 use crate::record::{Change, Stored};
-use crate::state::{Body, Inode};
+use crate::state::{Body, Inode, State, Target};
 use crate::workspace::Workspace;
-use crate::{AllocateMode, Seek};
-use weald_model::{Caller, Errno, FileKind, Ino, Result};
+use crate::{AllocateMode, Seek, Shared};
+use weald_model::{Caller, Errno, Ino, Result};
 use weald_store::log::{INLINE_BYTES_MAX, Place};
 
 /// Largest file in bytes (`MAX_LFS_FILESIZE` of the kernel).
@@ -17,33 +18,14 @@ pub(crate) const FILE_BYTES_MAX: u64 = i64::MAX as u64;
 impl Workspace {
     /// Appends up to `size` bytes from `offset` to `out`; fewer at the end of the file.
     pub fn read(&self, ino: Ino, offset: u64, size: usize, out: &mut Vec<u8>) -> Result<()> {
-        let pieces = {
-            let state = self.read_state();
-            state.with(&self.base, ino, |inode| {
-                let end = inode.size.min(offset.saturating_add(size as u64));
-                let content = inode.content()?;
-                Ok(if offset < end { content.pieces(offset, end) } else { Vec::new() })
-            })?
-        };
-        let start = out.len();
-        let result = pieces.iter().try_for_each(|piece| self.read_piece(piece, out));
-        if result.is_err() {
-            out.truncate(start);
-        }
-        result
+        let pieces = self.read_state().pieces(&self.base, ino, offset, size)?;
+        self.shared.read_pieces(&self.base, &pieces, out)
     }
 
     /// The target of a symbolic link.
     pub fn read_link(&self, ino: Ino) -> Result<Vec<u8>> {
-        let own = {
-            let state = self.read_state();
-            state.with(&self.base, ino, |inode| match (&inode.body, inode.kind) {
-                (Body::Target(target), _) => Ok(Some(target.to_vec())),
-                (_, FileKind::Symlink) => Ok(None),
-                _ => Err(Errno::Invalid),
-            })?
-        };
-        own.map_or_else(|| self.shared.base_content(&self.base, ino), Ok)
+        let target = self.read_state().target(&self.base, ino)?;
+        self.shared.read_target(&self.base, &target)
     }
 
     /// Writes all of `data` at `offset`.
@@ -135,8 +117,47 @@ impl Workspace {
     fn put_data(&self, data: &[u8]) -> Result<Place> {
         self.log.put_data(data).map_err(|error| error.errno())
     }
+}
 
-    fn read_piece(&self, piece: &Piece, out: &mut Vec<u8>) -> Result<()> {
+impl State {
+    /// What up to `size` bytes from `offset` are made of; fewer at the end of the file.
+    pub(crate) fn pieces(&self, base: &Base, ino: Ino, offset: u64, size: usize) -> Result<Vec<Piece>> {
+        self.with(base, ino, |inode| {
+            let end = inode.size.min(offset.saturating_add(size as u64));
+            let content = inode.content()?;
+            Ok(if offset < end { content.pieces(offset, end) } else { Vec::new() })
+        })
+    }
+
+    /// Where a symbolic link leads.
+    pub(crate) fn target(&self, base: &Base, ino: Ino) -> Result<Target> {
+        self.with(base, ino, |inode| match &inode.body {
+            Body::Target(target) => Ok(target.clone()),
+            _ => Err(Errno::Invalid),
+        })
+    }
+}
+
+impl Shared {
+    /// Appends the bytes of all pieces to `out`, or none. Blocks on the source without a lock.
+    pub(crate) fn read_pieces(&self, base: &Base, pieces: &[Piece], out: &mut Vec<u8>) -> Result<()> {
+        let start = out.len();
+        let result = pieces.iter().try_for_each(|piece| self.read_piece(base, piece, out));
+        if result.is_err() {
+            out.truncate(start);
+        }
+        result
+    }
+
+    /// The bytes of a symbolic link's target.
+    pub(crate) fn read_target(&self, base: &Base, target: &Target) -> Result<Vec<u8>> {
+        match target {
+            Target::Own(bytes) => Ok(bytes.to_vec()),
+            Target::Base(ino) => self.base_content(base, *ino),
+        }
+    }
+
+    fn read_piece(&self, base: &Base, piece: &Piece, out: &mut Vec<u8>) -> Result<()> {
         let len = usize::try_from(piece.len).map_err(|_| Errno::Io)?;
         let start = out.len();
         out.resize(start + len, 0);
@@ -144,11 +165,9 @@ impl Workspace {
         let buffer = &mut out[start..];
         match &extent.origin {
             Origin::Zero => Ok(()),
-            Origin::Log(place) => {
-                self.shared.logs.read(*place, extent.skip, buffer).map_err(|error| error.errno())
-            }
-            Origin::Base(ino) => self.shared.read_base(&self.base, *ino, extent.skip, buffer),
-            Origin::Cas(hash) => self.shared.read_cas(hash, extent.skip, buffer),
+            Origin::Log(place) => self.logs.read(*place, extent.skip, buffer).map_err(|error| error.errno()),
+            Origin::Base(ino) => self.read_base(base, *ino, extent.skip, buffer),
+            Origin::Cas(hash) => self.read_cas(hash, extent.skip, buffer),
         }
     }
 }

@@ -6,6 +6,8 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
+mod unshared;
+
 /// Entries of a node before it splits. 32 keeps a copied path within a few cache lines per level.
 const NODE_ENTRIES_MAX: usize = 32;
 /// Below this a node is merged with its neighbour where both fit.
@@ -35,7 +37,6 @@ impl<K: Ord + Clone, V: Clone> Default for Map<K, V> {
 
 impl<K: Ord + Clone, V: Clone> Map<K, V> {
     /// Number of entries.
-    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.len
     }
@@ -152,6 +153,13 @@ impl<K: Ord + Clone, V: Clone> Map<K, V> {
     /// Walks all entries.
     pub(crate) fn iter(&self) -> Iter<'_, K, V> {
         self.from(|_| Ordering::Equal)
+    }
+}
+
+impl<K, V> Map<K, V> {
+    /// True when both are the same nodes, so equal without a look.
+    pub(crate) fn is_shared(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.root, &other.root)
     }
 }
 

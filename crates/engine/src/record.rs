@@ -3,9 +3,10 @@
 //! Encoding (docs/format.md, "Records"): little-endian LEB128 numbers, length-prefixed bytes. A record decodes to
 //! exactly what was encoded; trailing bytes are an error. Unknown tags are an error, never skipped.
 
+use crate::history::{Occasion, Point};
 use crate::programs::ProgramName;
 use crate::{AllocateMode, RenameMode};
-use weald_model::{FileKind, Ino, Name, Oid, Timestamp, WorkspaceId};
+use weald_model::{FileKind, Ino, Name, Oid, SnapshotId, Timestamp, WorkspaceId};
 use weald_store::log::Place;
 
 mod codec;
@@ -35,6 +36,7 @@ pub(crate) enum Change {
         uid: u32,
         gid: u32,
         parent: Option<(WorkspaceId, u64)>,
+        root: Root,
         note: Vec<u8>,
     },
     /// `child` was forked here.
@@ -113,6 +115,51 @@ pub(crate) enum Change {
         number: u32,
         name: ProgramName,
     },
+    /// The state behind this record is a snapshot.
+    Snapshot {
+        id: SnapshotId,
+        note: String,
+        tags: Vec<String>,
+        occasion: Occasion,
+    },
+    /// A snapshot is no longer listed.
+    DropSnapshot {
+        id: SnapshotId,
+    },
+    /// A snapshot's tags are these.
+    Tag {
+        id: SnapshotId,
+        tags: Vec<String>,
+    },
+    /// The tree becomes what it was at a point, or what these paths were there.
+    Restore {
+        to: Point,
+        paths: Vec<Path>,
+        why: Why,
+    },
+}
+
+/// A path below the root; empty is the root itself.
+pub(crate) type Path = Vec<Name>;
+
+/// What a fork starts from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Root {
+    /// The parent's record that names it; it may be lost with the fork in a power cut.
+    Mark,
+    /// Any record of the parent, durable before the fork was made.
+    Durable,
+}
+
+/// What a restore does to the steps of undo and redo.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Why {
+    /// It is a step of its own.
+    Asked = 0,
+    /// It takes the last step back.
+    Undo = 1,
+    /// It takes the last undo back.
+    Redo = 2,
 }
 
 /// A new inode.
@@ -174,12 +221,16 @@ impl Record {
 impl Change {
     fn encode(&self, w: &mut Writer<'_>) {
         match self {
-            Change::Origin { tree, uid, gid, parent, note } => {
+            Change::Origin { tree, uid, gid, parent, root, note } => {
                 w.tag(1);
                 w.bytes(tree.as_ref().map_or(&[], |tree| tree.as_bytes()));
                 w.number(u64::from(*uid));
                 w.number(u64::from(*gid));
-                w.bool(parent.is_some());
+                w.tag(match (parent, root) {
+                    (None, _) => 0,
+                    (Some(_), Root::Mark) => 1,
+                    (Some(_), Root::Durable) => 2,
+                });
                 if let Some((id, seq)) = parent {
                     w.number(id.0);
                     w.number(*seq);
@@ -274,6 +325,29 @@ impl Change {
                 w.tag(14);
                 w.ino(*ino);
             }
+            Change::Snapshot { id, note, tags, occasion } => {
+                w.tag(15);
+                w.number(id.0);
+                w.bytes(note.as_bytes());
+                w.texts(tags);
+                w.tag(*occasion as u8);
+            }
+            Change::DropSnapshot { id } => {
+                w.tag(16);
+                w.number(id.0);
+            }
+            Change::Tag { id, tags } => {
+                w.tag(17);
+                w.number(id.0);
+                w.texts(tags);
+            }
+            Change::Restore { to, paths, why } => {
+                w.tag(18);
+                w.number(to.log.0);
+                w.number(to.seq);
+                w.paths(paths);
+                w.tag(*why as u8);
+            }
             Change::Program { number, name } => {
                 w.tag(19);
                 w.number(u64::from(*number));
@@ -284,16 +358,7 @@ impl Change {
 
     fn decode(r: &mut Reader<'_>) -> Result<Self, Malformed> {
         Ok(match r.tag()? {
-            1 => Change::Origin {
-                tree: match r.bytes()? {
-                    [] => None,
-                    id => Some(Oid::new(id).ok_or(Malformed("tree id"))?),
-                },
-                uid: r.small()?,
-                gid: r.small()?,
-                parent: if r.bool()? { Some((WorkspaceId(r.number()?), r.number()?)) } else { None },
-                note: r.bytes()?.to_vec(),
-            },
+            1 => Change::origin(r)?,
             2 => Change::Forked { child: WorkspaceId(r.number()?) },
             3 => Change::Make(Box::new(Make::decode(r)?)),
             4 => Change::Link { ino: r.ino()?, parent: r.ino()?, name: r.name()? },
@@ -341,9 +406,47 @@ impl Change {
             },
             13 => Change::RemoveXattr { ino: r.ino()?, name: r.bytes()?.to_vec(), perm: r.optional_small()? },
             14 => Change::Purge { ino: r.ino()? },
+            15 => Change::Snapshot {
+                id: SnapshotId(r.number()?),
+                note: r.text()?,
+                tags: r.texts()?,
+                occasion: Occasion::from_tag(r.tag()?).ok_or(Malformed("occasion"))?,
+            },
+            16 => Change::DropSnapshot { id: SnapshotId(r.number()?) },
+            17 => Change::Tag { id: SnapshotId(r.number()?), tags: r.texts()? },
+            18 => Change::Restore {
+                to: Point { log: WorkspaceId(r.number()?), seq: r.number()? },
+                paths: r.paths()?,
+                why: match r.tag()? {
+                    0 => Why::Asked,
+                    1 => Why::Undo,
+                    2 => Why::Redo,
+                    _ => return Err(Malformed("why")),
+                },
+            },
             19 => Change::Program { number: r.small()?, name: program_name(r.bytes()?)? },
             _ => return Err(Malformed("unknown change")),
         })
+    }
+
+    fn origin(r: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let tree = match r.bytes()? {
+            [] => None,
+            id => Some(Oid::new(id).ok_or(Malformed("tree id"))?),
+        };
+        let (uid, gid) = (r.small()?, r.small()?);
+        let root = match r.tag()? {
+            0 => None,
+            1 => Some(Root::Mark),
+            2 => Some(Root::Durable),
+            _ => return Err(Malformed("fork")),
+        };
+        let parent = match root {
+            Some(_) => Some((WorkspaceId(r.number()?), r.number()?)),
+            None => None,
+        };
+        let (root, note) = (root.unwrap_or(Root::Mark), r.bytes()?.to_vec());
+        Ok(Change::Origin { tree, uid, gid, parent, root, note })
     }
 }
 

@@ -2,9 +2,11 @@
 
 use crate::base::Base;
 use crate::flush::Flusher;
+use crate::history::Point;
+use crate::kept::Kept;
 use crate::programs::{Author, Programs};
 use crate::state::State;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use weald_model::{Caller, Env, Errno, Ino, Oid, Result, SourceError, WorkspaceId};
 use weald_store::cas::Cas;
@@ -21,10 +23,18 @@ pub struct Shared {
     programs: OnceLock<Arc<dyn Programs>>,
     blobs: Mutex<BlobCache>,
     forks: Mutex<HashMap<WorkspaceId, ForkPoint>>,
+    kept: Mutex<Kept>,
 }
 
-/// What a fork starts from: a state, and the logs it comes from, the nearest last.
-pub(crate) type ForkStart = (State, Vec<WorkspaceId>);
+/// What a fork starts from.
+#[derive(Clone)]
+pub(crate) struct ForkStart {
+    pub(crate) state: State,
+    /// The logs it comes from and how far, the nearest last.
+    pub(crate) lineage: Vec<Point>,
+    /// The parent's record there names the fork.
+    pub(crate) is_marked: bool,
+}
 
 /// Where a fork that may be opened begins. The state there is kept when a replay of the parent's log comes by, so that
 /// fifty forks replay their parent once and share its overlay in memory.
@@ -32,6 +42,8 @@ struct ForkPoint {
     parent: WorkspaceId,
     seq: u64,
     start: Option<ForkStart>,
+    /// Its state was asked for, so it need not be kept any more.
+    is_taken: bool,
 }
 
 /// Decompressed base content in two generations: what was used since the last turn, and what was before.
@@ -70,7 +82,8 @@ impl Shared {
         };
         let (flusher, blobs, forks) = (Flusher::default(), Mutex::new(blobs), Mutex::default());
         let programs = OnceLock::new();
-        Arc::new(Self { disk, logs, cas, env, flusher, programs, blobs, forks })
+        let kept = Mutex::default();
+        Arc::new(Self { disk, logs, cas, env, flusher, programs, blobs, forks, kept })
     }
 
     /// Sets who tells which program makes a change; before the first change, once. Without it records name none.
@@ -97,7 +110,8 @@ impl Shared {
 
     /// Says that a fork of `parent`, begun behind its record `seq`, may be opened later.
     pub fn expect_fork(&self, fork: WorkspaceId, parent: WorkspaceId, seq: u64) {
-        self.fork_points().entry(fork).or_insert(ForkPoint { parent, seq, start: None });
+        let expected = ForkPoint { parent, seq, start: None, is_taken: false };
+        self.fork_points().entry(fork).or_insert(expected).is_taken = false;
     }
 
     /// Forgets a fork that is no more.
@@ -111,15 +125,52 @@ impl Shared {
         points.values().filter(|point| point.parent == parent).map(|point| point.seq).fold(seq, u64::max)
     }
 
-    /// Keeps the state an expected fork begins with.
-    pub(crate) fn keep_fork(&self, fork: WorkspaceId, start: impl FnOnce() -> ForkStart) {
-        if let Some(point) = self.fork_points().get_mut(&fork) {
-            point.start = Some(start());
+    /// The records of `parent` that expected forks begin behind.
+    pub(crate) fn fork_seqs(&self, parent: WorkspaceId) -> BTreeSet<u64> {
+        let points = self.fork_points();
+        points.values().filter(|point| point.parent == parent).map(|point| point.seq).collect()
+    }
+
+    /// Keeps the state that the forks expected behind a record begin with; `marked` is the one that the record names.
+    pub(crate) fn keep_forks(&self, at: Point, marked: Option<WorkspaceId>, start: impl Fn() -> ForkStart) {
+        for (fork, point) in self.fork_points().iter_mut() {
+            if (point.parent, point.seq) == (at.log, at.seq) && !point.is_taken {
+                point.start = Some(ForkStart { is_marked: marked == Some(*fork), ..start() });
+            }
         }
     }
 
     pub(crate) fn take_fork(&self, fork: WorkspaceId) -> Option<ForkStart> {
-        self.fork_points().get_mut(&fork)?.start.take()
+        let mut points = self.fork_points();
+        let point = points.get_mut(&fork)?;
+        point.is_taken = point.start.is_some();
+        point.start.take()
+    }
+
+    /// Keeps a state of the past in memory for a while.
+    pub(crate) fn keep(&self, point: Point, state: State) {
+        let gone = self.kept().put(point, state);
+        drop(gone);
+    }
+
+    /// A state of the past that is in memory.
+    pub(crate) fn kept_at(&self, point: Point) -> Option<State> {
+        self.kept().get(point)
+    }
+
+    /// The nearest state in memory before a point of its log, and its record.
+    pub(crate) fn kept_before(&self, point: Point) -> Option<(u64, State)> {
+        self.kept().before(point)
+    }
+
+    /// Forgets the states of a log in memory: the workspace is closed, or its log was cut.
+    pub(crate) fn forget_kept(&self, log: WorkspaceId) {
+        let gone = self.kept().forget(log);
+        drop(gone);
+    }
+
+    fn kept(&self) -> std::sync::MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn fork_points(&self) -> std::sync::MutexGuard<'_, HashMap<WorkspaceId, ForkPoint>> {

@@ -5,6 +5,7 @@
 
 use crate::base::Base;
 use crate::content::{Content, Origin};
+use crate::history::History;
 use crate::persistent_map::Map;
 use crate::record::XattrList;
 use std::cmp::Ordering;
@@ -12,6 +13,11 @@ use std::sync::Arc;
 use weald_model::{Attr, Errno, FileKind, Ino, Name, Result, Timestamp};
 
 mod apply;
+mod compare;
+mod restore;
+
+pub(crate) use apply::At;
+pub(crate) use compare::{Dirty, entries_of};
 
 /// Size of a directory in bytes: one block, as ext4 reports for small ones.
 pub(crate) const DIR_BYTES: u64 = 4096;
@@ -36,6 +42,7 @@ pub(crate) struct State {
     pub(crate) files: u64,
     pub(crate) size_bytes: u64,
     pub(crate) private_bytes: u64,
+    pub(crate) history: History,
 }
 
 /// Where a name leads.
@@ -68,14 +75,23 @@ pub(crate) struct Inode {
 /// What an inode holds.
 #[derive(Clone, Debug)]
 pub(crate) enum Body {
-    /// Nothing of its own: devices, sockets, FIFOs, and base symbolic links (the source has the target).
+    /// Nothing: devices, sockets, FIFOs.
     Plain,
     /// A directory and the one above it.
     Dir { parent: Ino },
     /// A regular file.
     File(Content),
-    /// A symbolic link made here.
-    Target(Arc<[u8]>),
+    /// A symbolic link.
+    Target(Target),
+}
+
+/// Where a symbolic link leads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    /// It was made here.
+    Own(Arc<[u8]>),
+    /// The source has it as the content of a base node.
+    Base(Ino),
 }
 
 impl Inode {
@@ -83,6 +99,16 @@ impl Inode {
     pub(crate) fn xattr(&self, name: &[u8]) -> Option<&[u8]> {
         let list = self.xattrs.as_deref()?;
         list.iter().find(|(stored, _)| stored == name).map(|(_, value)| value.as_slice())
+    }
+
+    /// The names of all extended attributes, each followed by NUL.
+    pub(crate) fn xattr_names(&self) -> Vec<u8> {
+        let mut names = Vec::new();
+        for (name, _) in self.xattrs.iter().flat_map(|list| list.iter()) {
+            names.extend_from_slice(name);
+            names.push(0);
+        }
+        names
     }
 
     /// The content of a regular file.
@@ -94,7 +120,13 @@ impl Inode {
         }
     }
 
-    fn attr(&self, ino: Ino) -> Attr {
+    /// The bytes of its content that are in logs.
+    pub(crate) fn private(&self) -> u64 {
+        if let Body::File(content) = &self.body { content.private() } else { 0 }
+    }
+
+    /// What stat(2) tells.
+    pub(crate) fn attr(&self, ino: Ino) -> Attr {
         let allocated = match &self.body {
             Body::File(content) => content.allocated(),
             Body::Dir { .. } => DIR_BYTES,
@@ -131,7 +163,14 @@ impl State {
             files: base.file_count(),
             size_bytes: base.total_bytes(),
             private_bytes: 0,
+            history: History::new(),
         }
+    }
+
+    /// The state that a log begins with.
+    pub(crate) fn begin(mut self) -> Self {
+        self.history.begin();
+        self
     }
 
     /// The number the next new inode gets.
@@ -152,6 +191,20 @@ impl State {
     /// The attributes of an inode.
     pub(crate) fn attr(&self, base: &Base, ino: Ino) -> Result<Attr> {
         self.with(base, ino, |inode| Ok(inode.attr(ino)))
+    }
+
+    /// The inode itself; None when it does not exist.
+    pub(crate) fn inode(&self, base: &Base, ino: Ino) -> Result<Option<Arc<Inode>>> {
+        match self.inodes.get(&ino) {
+            Some(inode) => Ok(inode.clone()),
+            None if ino.is_base() => Ok(base.inode(ino)?.map(Arc::new)),
+            None => Ok(None),
+        }
+    }
+
+    /// True when the inode exists and has a name, or is the root.
+    pub(crate) fn is_named(&self, base: &Base, ino: Ino) -> Result<bool> {
+        Ok(self.inode(base, ino)?.is_some_and(|inode| inode.nlink > 0))
     }
 
     /// Checks that `ino` is a directory one can still make names in, and returns it.

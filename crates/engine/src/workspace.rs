@@ -6,15 +6,18 @@
 //! [`attributes`](crate::attributes).
 
 use crate::base::Base;
+use crate::history::Point;
+use crate::kept::RECORDS_BETWEEN;
 use crate::programs::{Author, ProgramNumbers};
-use crate::record::{Change, Record};
-use crate::state::State;
+use crate::record::{Change, Record, Root};
+use crate::replay::Replay;
+use crate::state::{At, State};
 use crate::{Shared, StatFs, Summary};
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
 use weald_model::{Attr, Caller, Errno, Ino, Oid, Result, Timestamp, WorkspaceId};
-use weald_store::log::{self as store, Appended, Log, LogError};
+use weald_store::log::{Appended, Durability, Log, LogError};
 
 /// Why a workspace could not be made or opened.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +31,9 @@ pub enum OpenError {
     /// A fork whose starting point its parent lost in a power cut: nothing of the fork was ever durable.
     #[error("workspace {0} was forked from {1} just before a power cut, which lost its starting point")]
     Unrooted(WorkspaceId, WorkspaceId),
+    /// The past that a fork was to start from.
+    #[error("the state to fork from cannot be had: {0}")]
+    Past(Errno),
 }
 
 /// What the first record of a log says: enough to rebuild the registry's row.
@@ -53,6 +59,8 @@ pub struct Workspace {
     pub(crate) base: Base,
     pub(crate) log: Log,
     id: WorkspaceId,
+    /// The logs it starts from and how far, the nearest last.
+    lineage: Vec<Point>,
     state: RwLock<State>,
     /// Set when a logged change could not be applied, so memory and log differ, or when a parent's log could not be
     /// made durable, so its part on disk is unknown: nothing more is accepted until it is opened again.
@@ -64,6 +72,14 @@ pub struct Workspace {
     /// Logs this one starts from, until they are known to be durable: a durable fork needs durable parents.
     unsynced_parents: Mutex<Vec<Parent>>,
     me: Weak<Workspace>,
+}
+
+/// What a workspace begins with when it is loaded.
+struct Begun {
+    state: State,
+    programs: ProgramNumbers,
+    lineage: Vec<Point>,
+    parents: Vec<Parent>,
 }
 
 /// A log another one starts from.
@@ -90,10 +106,16 @@ impl Workspace {
         note: &[u8],
     ) -> std::result::Result<Arc<Self>, OpenError> {
         let (uid, gid) = base.owner();
-        let change = Change::Origin { tree: base.tree_id(), uid, gid, parent: None, note: note.to_vec() };
-        let log = new_log(&shared, id, uid, change)?;
+        let (tree, parent, root, note) = (base.tree_id(), None, Root::Mark, note.to_vec());
+        let log = new_log(&shared, id, uid, Change::Origin { tree, uid, gid, parent, root, note })?;
         let state = State::new(&base);
-        Ok(Self::assemble(shared, id, base, log, (state, ProgramNumbers::default()), Vec::new()))
+        let begun = Begun {
+            state: state.begin(),
+            programs: ProgramNumbers::default(),
+            lineage: Vec::new(),
+            parents: Vec::new(),
+        };
+        Ok(Self::assemble(shared, id, base, log, begun))
     }
 
     /// Loads a workspace. For a fork, the parents' logs are read up to the fork; `base` is that of the origin.
@@ -103,20 +125,22 @@ impl Workspace {
         id: WorkspaceId,
         base: Base,
     ) -> std::result::Result<Arc<Self>, OpenError> {
+        // What is in memory may be of records that the log has lost since.
+        shared.forget_kept(id);
         let mut replay = Replay::new(&shared, id, &base);
         let (log, _) =
             shared.logs.open(id, &mut |record| replay.visit(record)).or_else(|error| replay.failed(error))?;
-        let parents = std::mem::take(&mut replay.parents).into_iter().map(Parent::Stored).collect();
         let programs = std::mem::take(&mut replay.programs);
-        let state = replay.finish()?;
-        Ok(Self::assemble(shared, id, base, log, (state, programs), parents))
+        let (state, lineage) = replay.finish()?;
+        let parents = lineage.iter().map(|point| Parent::Stored(point.log)).collect();
+        Ok(Self::assemble(shared, id, base, log, Begun { state, programs, lineage, parents }))
     }
 
     /// Reads the first record of a log.
     pub fn origin(shared: &Shared, id: WorkspaceId) -> std::result::Result<Origin, OpenError> {
         let mut origin = None;
         shared.logs.replay_until(id, 1, &mut |record| {
-            origin.get_or_insert_with(|| read_origin(record.body));
+            origin.get_or_insert_with(|| read_origin(record.body).map(|(origin, _)| origin));
             Ok(())
         })?;
         let unreadable = || OpenError::Record(1, id, "it does not say what the workspace is".to_owned());
@@ -126,7 +150,7 @@ impl Workspace {
     /// Forks: the new workspace has everything this one has. O(1). Durable after its [`Workspace::sync`], which
     /// syncs this one too; the flusher does so within its interval. Dirty pages of the kernel must have been written first.
     pub fn fork(&self, id: WorkspaceId, note: &[u8]) -> std::result::Result<Arc<Self>, OpenError> {
-        let (uid, gid) = self.base.owner();
+        let (uid, _) = self.base.owner();
         let (state, seq) = {
             let mut state = self.write_state();
             let weald = Author { pid: 0, uid, name: None };
@@ -135,27 +159,51 @@ impl Workspace {
                 .map_err(|errno| OpenError::Record(self.log.seq(), self.id, errno.to_string()))?;
             (state.clone(), seq)
         };
-        let parent = Some((self.id, seq));
-        let change = Change::Origin { tree: self.base.tree_id(), uid, gid, parent, note: note.to_vec() };
-        let log = new_log(&self.shared, id, uid, change)?;
-        let parents = self.me.upgrade().map(Parent::Loaded).into_iter().collect();
-        let fresh = (state, ProgramNumbers::default());
-        Ok(Self::assemble(self.shared.clone(), id, self.base.clone(), log, fresh, parents))
+        self.fork_from(id, state, (Point { log: self.id, seq }, Root::Mark), note)
     }
 
-    fn assemble(
-        shared: Arc<Shared>,
+    /// Forks from a point in the past of this workspace, which becomes durable first. ENOENT in [`OpenError::Past`] when
+    /// it is not in its past. Cost: that of [`Workspace::past`] and, unless the point was durable, a sync.
+    pub fn fork_at(
+        &self,
+        point: Point,
         id: WorkspaceId,
-        base: Base,
-        log: Log,
-        (state, programs): (State, ProgramNumbers),
-        parents: Vec<Parent>,
-    ) -> Arc<Self> {
+        note: &[u8],
+    ) -> std::result::Result<Arc<Self>, OpenError> {
+        let past = self.past(point).map_err(OpenError::Past)?;
+        self.sync().map_err(OpenError::Past)?;
+        self.fork_from(id, past.into_state(), (point, Root::Durable), note)
+    }
+
+    fn fork_from(
+        &self,
+        id: WorkspaceId,
+        state: State,
+        (point, root): (Point, Root),
+        note: &[u8],
+    ) -> std::result::Result<Arc<Self>, OpenError> {
+        let (uid, gid) = self.base.owner();
+        let (tree, parent, note) = (self.base.tree_id(), Some((point.log, point.seq)), note.to_vec());
+        let log = new_log(&self.shared, id, uid, Change::Origin { tree, uid, gid, parent, root, note })?;
+        let mut lineage: Vec<Point> =
+            self.lineage.iter().take_while(|past| past.log != point.log).copied().collect();
+        lineage.push(point);
+        let parents = self.me.upgrade().map(Parent::Loaded).into_iter().collect();
+        let begun = Begun { state: state.begin(), programs: ProgramNumbers::default(), lineage, parents };
+        Ok(Self::assemble(self.shared.clone(), id, self.base.clone(), log, begun))
+    }
+
+    fn assemble(shared: Arc<Shared>, id: WorkspaceId, base: Base, log: Log, begun: Begun) -> Arc<Self> {
+        let Begun { state, programs, lineage, parents } = begun;
+        if log.seq() == 1 {
+            shared.keep(Point { log: id, seq: 1 }, state.clone());
+        }
         let fresh = Arc::new_cyclic(|me| Self {
             shared,
             base,
             log,
             id,
+            lineage,
             state: RwLock::new(state),
             broken: AtomicBool::new(false),
             dirty: AtomicBool::new(false),
@@ -165,6 +213,11 @@ impl Workspace {
         });
         fresh.mark_dirty();
         fresh
+    }
+
+    /// The logs it starts from and how far, the nearest last.
+    pub(crate) fn lineage(&self) -> &[Point] {
+        &self.lineage
     }
 
     /// The id, for ever the same.
@@ -286,7 +339,7 @@ impl Workspace {
     }
 
     /// Logs a checked change and applies it. In the host's page cache when it returns.
-    fn append(
+    pub(crate) fn append(
         &self,
         state: &mut State,
         who: &Author,
@@ -294,18 +347,39 @@ impl Workspace {
         change: Change,
         inline: &[u8],
     ) -> Result<u64> {
+        self.append_with(who, time, change, inline, |record, at| {
+            // Where undo may go to.
+            if state.begins_step(record) {
+                self.shared.keep(at.point.before(), state.clone());
+            }
+            state.apply(&self.base, record, at, None)?;
+            // So that no point of the past is far from one that is kept.
+            if at.point.seq.is_multiple_of(RECORDS_BETWEEN) {
+                self.shared.keep(at.point, state.clone());
+            }
+            Ok(at.point.seq)
+        })
+    }
+
+    /// Logs a checked change, and applies it by `apply`.
+    pub(crate) fn append_with<T>(
+        &self,
+        who: &Author,
+        time: Timestamp,
+        change: Change,
+        inline: &[u8],
+        apply: impl FnOnce(&Record, At) -> Result<T>,
+    ) -> Result<T> {
         if self.broken.load(Ordering::Relaxed) {
             return Err(Errno::Io);
         }
         let program = self.program_number(who, time)?;
         let record = Record { time, pid: who.pid, uid: who.uid, program, change };
         let appended = self.append_record(&record, inline)?;
-        if let Err(errno) = state.apply(&self.base, &record, appended.inline_place) {
-            self.broken.store(true, Ordering::Relaxed);
-            return Err(errno);
-        }
+        let at = At { point: Point { log: self.id, seq: appended.seq }, inline: appended.inline_place };
+        let applied = apply(&record, at).inspect_err(|_| self.broken.store(true, Ordering::Relaxed))?;
         self.mark_dirty();
-        Ok(appended.seq)
+        Ok(applied)
     }
 
     /// The number of a program in this log; a name that has none gets one first.
@@ -345,8 +419,14 @@ impl Workspace {
         self.state.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write_state(&self) -> RwLockWriteGuard<'_, State> {
+    pub(crate) fn write_state(&self) -> RwLockWriteGuard<'_, State> {
         self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Workspace {
+    fn drop(&mut self) {
+        self.shared.forget_kept(self.id);
     }
 }
 
@@ -359,109 +439,15 @@ fn new_log(
 ) -> std::result::Result<Log, OpenError> {
     let mut first = Vec::new();
     Record { time: shared.env.now(), pid: 0, uid, program: 0, change }.encode(&mut first);
-    Ok(shared.logs.create(id, &first, store::Durability::Later)?)
+    Ok(shared.logs.create(id, &first, Durability::Later)?)
 }
 
-fn read_origin(body: &[u8]) -> Option<Origin> {
+/// What the first record of a log says, and what a fork's starting point is.
+pub(crate) fn read_origin(body: &[u8]) -> Option<(Origin, Root)> {
     match Record::decode(body) {
-        Ok(Record { time, change: Change::Origin { tree, uid, gid, parent, note }, .. }) => {
-            Some(Origin { tree, uid, gid, parent, note, time })
+        Ok(Record { time, change: Change::Origin { tree, uid, gid, parent, root, note }, .. }) => {
+            Some((Origin { tree, uid, gid, parent, note, time }, root))
         }
         _ => None,
-    }
-}
-
-/// A log being replayed into a state.
-struct Replay<'a> {
-    shared: &'a Shared,
-    id: WorkspaceId,
-    base: &'a Base,
-    state: Option<State>,
-    /// The logs this one starts from, the nearest last.
-    parents: Vec<WorkspaceId>,
-    programs: ProgramNumbers,
-    error: Option<OpenError>,
-}
-
-impl<'a> Replay<'a> {
-    fn new(shared: &'a Shared, id: WorkspaceId, base: &'a Base) -> Self {
-        Self {
-            shared,
-            id,
-            base,
-            state: None,
-            parents: Vec::new(),
-            programs: ProgramNumbers::default(),
-            error: None,
-        }
-    }
-
-    /// Takes one record; on failure the reason is kept.
-    fn visit(&mut self, record: store::Record<'_>) -> Result<()> {
-        let result = match self.state {
-            None => self.start(record.body),
-            Some(_) => self.apply(record),
-        };
-        result.map_err(|error| {
-            self.error = Some(error);
-            Errno::Io
-        })
-    }
-
-    fn start(&mut self, body: &[u8]) -> std::result::Result<(), OpenError> {
-        let origin = read_origin(body).ok_or_else(|| self.bad(1, "it does not say what the workspace is"))?;
-        let Some((parent, seq)) = origin.parent else {
-            self.state = Some(State::new(self.base));
-            return Ok(());
-        };
-        if let Some((state, parents)) = self.shared.take_fork(self.id) {
-            self.parents = parents;
-            self.state = Some(state);
-            return Ok(());
-        }
-        // As far as any fork needs it, which keeps the states where the others begin, too.
-        self.shared.expect_fork(self.id, parent, seq);
-        let last = self.shared.last_fork_point(parent, seq);
-        let mut prefix = Replay::new(self.shared, parent, self.base);
-        match self.shared.logs.replay_until(parent, last, &mut |record| prefix.visit(record)) {
-            // Short: the parent lost its unsynced tail, and a fork point with it; it may have gone on since.
-            Ok(()) | Err(LogError::Short { .. }) => {}
-            Err(error) => return prefix.failed(error),
-        }
-        let (state, parents) = self.shared.take_fork(self.id).ok_or(OpenError::Unrooted(self.id, parent))?;
-        self.state = Some(state);
-        self.parents = parents;
-        Ok(())
-    }
-
-    fn apply(&mut self, stored: store::Record<'_>) -> std::result::Result<(), OpenError> {
-        let record = Record::decode(stored.body).map_err(|malformed| self.bad(stored.seq, malformed.0))?;
-        let applied = match &mut self.state {
-            Some(state) => state.apply(self.base, &record, stored.inline_place),
-            None => Err(Errno::Io),
-        };
-        applied.map_err(|errno| self.bad(stored.seq, &errno.to_string()))?;
-        if let Change::Program { number, name } = record.change {
-            self.programs.define(number, name);
-        }
-        if let (Change::Forked { child }, Some(state)) = (record.change, &self.state) {
-            let parents = || self.parents.iter().copied().chain([self.id]).collect();
-            self.shared.keep_fork(child, || (state.clone(), parents()));
-        }
-        Ok(())
-    }
-
-    fn bad(&self, seq: u64, why: &str) -> OpenError {
-        OpenError::Record(seq, self.id, why.to_owned())
-    }
-
-    /// The reason a replay stopped: a record's own error before the log's.
-    fn failed<T>(&mut self, error: LogError) -> std::result::Result<T, OpenError> {
-        Err(self.error.take().unwrap_or(OpenError::Log(error)))
-    }
-
-    fn finish(self) -> std::result::Result<State, OpenError> {
-        let empty = OpenError::Record(0, self.id, "the log has no record".to_owned());
-        self.state.ok_or(empty)
     }
 }

@@ -86,3 +86,20 @@ impl WorkspaceId {
         u64::from_str_radix(hex, 16).ok().map(Self)
     }
 }
+
+/// The id of a snapshot: random, for ever the same, also in forks that were made after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SnapshotId(pub u64);
+
+impl fmt::Display for SnapshotId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl SnapshotId {
+    /// Parses the 16 hexadecimal digits that `Display` prints.
+    pub fn from_hex(hex: &str) -> Option<Self> {
+        WorkspaceId::from_hex(hex).map(|id| Self(id.0))
+    }
+}

@@ -15,6 +15,6 @@ pub use attr::{Attr, Caller, FileKind, SetAttr, SetTime, Timestamp};
 pub use env::{Env, HostEnv};
 pub use error::{Errno, Result};
 pub use fault::{Code, Fault};
-pub use id::{Ino, Oid, WorkspaceId};
+pub use id::{Ino, Oid, SnapshotId, WorkspaceId};
 pub use name::{Name, NameError, WorkspaceName};
 pub use source::{Progress, Silent, Source, SourceError, TreeEntry, TreeKind};

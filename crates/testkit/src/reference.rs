@@ -6,6 +6,7 @@
 
 mod change;
 mod rename;
+mod restore;
 
 use crate::source::Tree;
 use std::collections::BTreeMap;

@@ -34,6 +34,56 @@ proptest! {
     }
 }
 
+proptest! {
+    #[test]
+    fn unshared_tells_every_difference_in_order(
+        first in prop::collection::vec((any::<bool>(), 0u16..3000), 0..2500),
+        second in prop::collection::vec((any::<bool>(), 0u16..3000), 0..300),
+        third in prop::collection::vec((any::<bool>(), 0u16..3000), 0..300),
+    ) {
+        let change = |map: &mut Map<u16, u32>, steps: &[(bool, u16)], value: u32| {
+            for (insert, key) in steps {
+                if *insert { map.insert(*key, value); } else { map.remove(key); }
+            }
+        };
+        let mut common = Map::default();
+        change(&mut common, &first, 0);
+        let (mut left, mut right) = (common.clone(), common);
+        change(&mut left, &second, 1);
+        change(&mut right, &third, 2);
+        let (a, b): (BTreeMap<_, _>, BTreeMap<_, _>) = (left.iter().collect(), right.iter().collect());
+        let keys: std::collections::BTreeSet<u16> = a.keys().chain(b.keys()).map(|key| **key).collect();
+        let wanted: Vec<u16> = keys.into_iter().filter(|key| a.get(key) != b.get(key)).collect();
+        let mut told = Vec::new();
+        left.unshared(&right, &mut |key, one, other| {
+            assert_eq!((one, other), (a.get(key).copied(), b.get(key).copied()));
+            if one != other { told.push(*key); }
+            true
+        });
+        prop_assert_eq!(told, wanted);
+    }
+}
+
+#[test]
+fn unshared_skips_what_is_shared() {
+    let mut map = Map::default();
+    (0..100_000u32).for_each(|key| assert!(map.insert(key, 0).is_none()));
+    let mut other = map.clone();
+    (0..100u32).for_each(|at| assert!(other.insert(at * 1000, 1).is_some()));
+    let mut told = 0;
+    map.unshared(&other, &mut |_, _, _| {
+        told += 1;
+        true
+    });
+    assert!((100..=100 * 32).contains(&told), "{told}");
+    let mut none = 0;
+    map.unshared(&map.clone(), &mut |_, _, _| {
+        none += 1;
+        true
+    });
+    assert_eq!(none, 0);
+}
+
 #[test]
 fn ascending_keys_fill_nodes() {
     let mut map = Map::default();

@@ -1,5 +1,6 @@
 //! Numbers, bytes and names on the wire of a record.
 
+use super::Path;
 use weald_model::{Ino, Name, Timestamp};
 
 /// Bytes that are no record: what was wrong.
@@ -48,6 +49,19 @@ impl Writer<'_> {
     pub(super) fn bytes(&mut self, bytes: &[u8]) {
         self.number(bytes.len() as u64);
         self.raw(bytes);
+    }
+
+    pub(super) fn texts(&mut self, texts: &[String]) {
+        self.number(texts.len() as u64);
+        texts.iter().for_each(|text| self.bytes(text.as_bytes()));
+    }
+
+    pub(super) fn paths(&mut self, paths: &[Path]) {
+        self.number(paths.len() as u64);
+        for path in paths {
+            self.number(path.len() as u64);
+            path.iter().for_each(|name| self.bytes(name.as_bytes()));
+        }
     }
 
     /// Seconds zigzag-coded, since they may be before 1970.
@@ -127,6 +141,28 @@ impl<'a> Reader<'a> {
 
     pub(super) fn name(&mut self) -> Result<Name, Malformed> {
         Name::new(self.bytes()?).map_err(|_| Malformed("name"))
+    }
+
+    pub(super) fn text(&mut self) -> Result<String, Malformed> {
+        String::from_utf8(self.bytes()?.to_vec()).map_err(|_| Malformed("text"))
+    }
+
+    pub(super) fn texts(&mut self) -> Result<Vec<String>, Malformed> {
+        self.list(Self::text)
+    }
+
+    pub(super) fn paths(&mut self) -> Result<Vec<Path>, Malformed> {
+        self.list(|r| r.list(Self::name))
+    }
+
+    /// As many items as it says. Each takes a byte at least, so no length is believed without them.
+    fn list<T>(&mut self, item: impl Fn(&mut Self) -> Result<T, Malformed>) -> Result<Vec<T>, Malformed> {
+        let count = self.number()?;
+        let mut items = Vec::new();
+        for _ in 0..count {
+            items.push(item(self)?);
+        }
+        Ok(items)
     }
 
     pub(super) fn time(&mut self) -> Result<Timestamp, Malformed> {

@@ -7,7 +7,7 @@ fn sample() -> impl Strategy<Value = Record> {
     let ino = prop_oneof![(1u64..1 << 32).prop_map(Ino), ((1u64 << 32)..1 << 40).prop_map(Ino)];
     let name =
         prop::collection::vec(1u8..255, 1..40).prop_filter_map("a name", |bytes| Name::new(&bytes).ok());
-    let change = (ino.clone(), ino, name, any::<u64>(), any::<u32>(), 0u8..15).prop_map(
+    let change = (ino.clone(), ino, name, any::<u64>(), any::<u32>(), 0u8..19).prop_map(
         |(ino, parent, name, number, small, which)| match which {
             0 => Change::Forked { child: WorkspaceId(number) },
             1 => Change::Link { ino, parent, name },
@@ -56,8 +56,22 @@ fn sample() -> impl Strategy<Value = Record> {
                 tree: Oid::new(&[9; 20]),
                 uid: small,
                 gid: 0,
-                parent: Some((WorkspaceId(number), number)),
+                parent: (small != 0).then_some((WorkspaceId(number), number)),
+                root: if small > 1 << 31 { Root::Durable } else { Root::Mark },
                 note: vec![1, 2],
+            },
+            14 => Change::Snapshot {
+                id: SnapshotId(number),
+                note: "before the merge".to_owned(),
+                tags: vec!["v1".to_owned(), "\u{e4}".to_owned()],
+                occasion: Occasion::Timer,
+            },
+            15 => Change::DropSnapshot { id: SnapshotId(number) },
+            16 => Change::Tag { id: SnapshotId(number), tags: vec!["v2".to_owned()] },
+            17 => Change::Restore {
+                to: Point { log: WorkspaceId(number), seq: number },
+                paths: vec![vec![name.clone(), name], Vec::new()],
+                why: Why::Redo,
             },
             _ => Change::Make(Box::new(Make {
                 place: Some((parent, name)),

@@ -3,15 +3,24 @@
 //! Applying is deterministic: times, numbers and names come from the record. The record was checked against this
 //! very state before it was logged; an error here means a damaged log or base, and the workspace is closed.
 
-use super::{Body, Dent, Inode, State, stored_content};
+use super::{Body, Dent, Inode, State, Target, stored_content};
 use crate::acl::{self, Acl};
 use crate::base::Base;
 use crate::content::{Content, Extent, Origin};
+use crate::history::{Point, Snapshot};
 use crate::record::{Change, Fields, Make, Record, Stored};
 use crate::{AllocateMode, RenameMode};
 use std::sync::Arc;
 use weald_model::{Errno, FileKind, Ino, Name, Result, Timestamp};
 use weald_store::log::Place;
+
+/// Where a record is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct At {
+    pub(crate) point: Point,
+    /// Where the log has its inline data.
+    pub(crate) inline: Place,
+}
 
 const SUID: u32 = 0o4000;
 const SGID: u32 = 0o2000;
@@ -19,8 +28,58 @@ const GROUP_EXEC: u32 = 0o010;
 const CAPABILITY: &[u8] = b"security.capability";
 
 impl State {
-    /// Applies one record. `inline` is where the log has the record's inline data.
-    pub(crate) fn apply(&mut self, base: &Base, record: &Record, inline: Place) -> Result<()> {
+    /// Applies one record. A restore needs the state that it goes to.
+    pub(crate) fn apply(
+        &mut self,
+        base: &Base,
+        record: &Record,
+        at: At,
+        target: Option<&State>,
+    ) -> Result<()> {
+        let is_visible = self.is_visible(&record.change);
+        match (&record.change, target) {
+            (Change::Restore { paths, why, .. }, Some(target)) => {
+                *self = self.restored(base, target, paths, record.time)?;
+                self.note_restore(target, paths, *why, at.point)?;
+            }
+            (Change::Restore { .. }, None) => return Err(Errno::Io),
+            _ => self.apply_change(base, record, at)?,
+        }
+        if is_visible {
+            self.history.changed(at.point, record.time, record.pid);
+        }
+        Ok(())
+    }
+
+    /// True when the record would begin a step of undo.
+    pub(crate) fn begins_step(&self, record: &Record) -> bool {
+        self.history.begins_step(record.time, record.pid) && self.is_visible(&record.change)
+    }
+
+    /// True for a change that somebody who walks the tree can see.
+    fn is_visible(&self, change: &Change) -> bool {
+        match change {
+            Change::Make(make) => make.place.is_some(),
+            Change::Link { .. } | Change::Remove { .. } | Change::Rename { .. } => true,
+            Change::Write { ino, .. }
+            | Change::Attach { ino, .. }
+            | Change::Set { ino, .. }
+            | Change::Allocate { ino, .. }
+            | Change::Copy { to: ino, .. }
+            | Change::SetXattr { ino, .. }
+            | Change::RemoveXattr { ino, .. } => !self.is_orphan(*ino),
+            Change::Origin { .. }
+            | Change::Forked { .. }
+            | Change::Program { .. }
+            | Change::Purge { .. }
+            | Change::Snapshot { .. }
+            | Change::DropSnapshot { .. }
+            | Change::Tag { .. }
+            | Change::Restore { .. } => false,
+        }
+    }
+
+    fn apply_change(&mut self, base: &Base, record: &Record, at: At) -> Result<()> {
         let time = record.time;
         match &record.change {
             Change::Origin { .. } | Change::Forked { .. } | Change::Program { .. } => Ok(()),
@@ -33,7 +92,7 @@ impl State {
             }
             Change::Write { ino, offset, len, stored, drop_privileges, .. } => {
                 let place = match stored {
-                    Stored::Inline => inline,
+                    Stored::Inline => at.inline,
                     Stored::At(place) => *place,
                 };
                 let len = u64::from(*len);
@@ -72,6 +131,21 @@ impl State {
             }
             Change::RemoveXattr { ino, name, perm } => self.set_xattr(base, *ino, name, None, *perm, time),
             Change::Purge { ino } => self.purge(*ino),
+            Change::Snapshot { id, note, tags, occasion } => {
+                let snapshot = Snapshot {
+                    id: *id,
+                    point: at.point,
+                    time,
+                    parent: None,
+                    note: note.clone(),
+                    tags: tags.clone(),
+                    occasion: *occasion,
+                };
+                self.history.take(snapshot).map(|_| ())
+            }
+            Change::DropSnapshot { id } => self.history.drop_snapshot(*id),
+            Change::Tag { id, tags } => self.history.tag(*id, tags),
+            Change::Restore { .. } => Err(Errno::Io),
         }
     }
 
@@ -81,7 +155,7 @@ impl State {
         let body = match kind {
             FileKind::File => Body::File(Content::default()),
             FileKind::Dir => Body::Dir { parent },
-            FileKind::Symlink => Body::Target(make.target.as_slice().into()),
+            FileKind::Symlink => Body::Target(Target::Own(make.target.as_slice().into())),
             _ => Body::Plain,
         };
         let size = match kind {
@@ -217,7 +291,7 @@ impl State {
         Ok(())
     }
 
-    fn purge(&mut self, ino: Ino) -> Result<()> {
+    pub(super) fn purge(&mut self, ino: Ino) -> Result<()> {
         self.orphans.remove(&ino).ok_or(Errno::Io)?;
         let gone = match ino.is_base() {
             true => self.inodes.insert(ino, None),
@@ -261,10 +335,11 @@ impl State {
     }
 
     /// Takes one name of an inode away; the last makes it an orphan.
-    fn drop_link(&mut self, base: &Base, dent: Dent, time: Timestamp) -> Result<()> {
+    pub(super) fn drop_link(&mut self, base: &Base, dent: Dent, time: Timestamp) -> Result<()> {
         let inode = self.inode_mut(base, dent.ino)?;
         inode.ctime = time;
-        inode.nlink = if dent.kind == FileKind::Dir { 0 } else { inode.nlink - 1 };
+        let left = inode.nlink.checked_sub(1).ok_or(Errno::Io)?;
+        inode.nlink = if dent.kind == FileKind::Dir { 0 } else { left };
         let (size, gone) = (inode.size, inode.nlink == 0);
         if gone {
             self.orphans.insert(dent.ino, ());
@@ -274,7 +349,14 @@ impl State {
     }
 
     /// Sets a name. One the base has keeps its place in the stream, and so does one that is replaced.
-    fn put_name(&mut self, base: &Base, parent: Ino, name: &Name, ino: Ino, kind: FileKind) -> Result<()> {
+    pub(super) fn put_name(
+        &mut self,
+        base: &Base,
+        parent: Ino,
+        name: &Name,
+        ino: Ino,
+        kind: FileKind,
+    ) -> Result<()> {
         let key = (parent, name.clone());
         let cookie = match (base.entry(parent, name.as_bytes())?, self.names.get(&key)) {
             (Some(own), _) => own.cookie,
@@ -291,7 +373,7 @@ impl State {
     }
 
     /// Takes a name away.
-    fn drop_name(&mut self, base: &Base, parent: Ino, name: &Name) -> Result<Dent> {
+    pub(super) fn drop_name(&mut self, base: &Base, parent: Ino, name: &Name) -> Result<Dent> {
         let dent = self.entry(base, parent, name.as_bytes())?.ok_or(Errno::Io)?;
         let key = (parent, name.clone());
         if base.entry(parent, name.as_bytes())?.is_some() {
@@ -304,7 +386,7 @@ impl State {
     }
 
     /// A directory's entries changed: its times, and its link count by `subdirs`.
-    fn touch_dir(&mut self, base: &Base, dir: Ino, time: Timestamp, subdirs: i64) -> Result<()> {
+    pub(super) fn touch_dir(&mut self, base: &Base, dir: Ino, time: Timestamp, subdirs: i64) -> Result<()> {
         let inode = self.inode_mut(base, dir)?;
         inode.mtime = time;
         inode.ctime = time;
@@ -313,7 +395,7 @@ impl State {
     }
 
     /// The inode, taken into the overlay.
-    fn inode_mut(&mut self, base: &Base, ino: Ino) -> Result<&mut Inode> {
+    pub(super) fn inode_mut(&mut self, base: &Base, ino: Ino) -> Result<&mut Inode> {
         if self.inodes.get(&ino).is_none() {
             let inode = base.inode(ino)?.filter(|_| ino.is_base()).ok_or(Errno::Io)?;
             self.inodes.insert(ino, Some(Arc::new(inode)));
@@ -323,7 +405,7 @@ impl State {
     }
 
     /// Keeps the figures `list` shows: files and links count, directories and devices do not.
-    fn count(&mut self, kind: FileKind, bytes: i64, files: i64) {
+    pub(super) fn count(&mut self, kind: FileKind, bytes: i64, files: i64) {
         if matches!(kind, FileKind::File | FileKind::Symlink) {
             self.files = self.files.wrapping_add_signed(files);
             self.size_bytes = self.size_bytes.wrapping_add_signed(bytes);

@@ -6,6 +6,7 @@
 
 mod base;
 mod found;
+mod history;
 mod large;
 mod steps;
 mod stream;
