@@ -54,7 +54,7 @@ pub(crate) fn open(name: &str, error: &OpenError) -> Fault {
     match error {
         OpenError::Log(error) => log(name, error),
         OpenError::Record(..) => damaged(name, &error.to_string()),
-        OpenError::Past(Errno::NotFound) => Fault::new(Code::BadArgument, error.to_string()),
+        OpenError::Past(Errno::NotFound) => Fault::new(Code::BadRequest, error.to_string()),
         OpenError::Past(errno) => Fault::new(Code::HostIo, format!("{error} ({errno})")),
         OpenError::Unrooted(..) => Fault::new(Code::LogDamaged, error.to_string())
             .hint(format!("nothing in it was ever durable; remove it with: weald remove {name} --force")),
