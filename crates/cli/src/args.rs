@@ -53,6 +53,10 @@ pub(crate) enum Command {
     Gc(GcCommand),
     /// Show or change settings
     Config(ConfigArgs),
+    /// Recompute everything from bytes, and say what is not as it was written, and where
+    Verify(VerifyArgs),
+    /// Print what the log of a workspace is now, to compare with later
+    Anchor(AnchorArgs),
     /// Show how the daemon is
     Status,
     /// Start, stop or restart the daemon; it also starts by itself
@@ -166,6 +170,34 @@ pub(crate) enum TrashCommand {
         #[arg(long, value_name = "AGE", value_parser = crate::words::parse_age)]
         older_than: Option<u64>,
     },
+}
+
+/// `weald verify`.
+#[derive(Debug, Args)]
+pub(crate) struct VerifyArgs {
+    /// Name or id [default: the one you are in]
+    #[arg(value_name = "WS")]
+    pub(crate) workspace: Option<String>,
+    /// Everything in Weald's home, the trash included
+    #[arg(long, conflicts_with = "workspace")]
+    pub(crate) all: bool,
+    /// Also every git object of the base, against its id
+    #[arg(long)]
+    pub(crate) base: bool,
+    /// Compare with a word that `weald anchor` printed; may be given several times
+    #[arg(long = "anchor", value_name = "WORD")]
+    pub(crate) anchors: Vec<String>,
+}
+
+/// `weald anchor`.
+#[derive(Debug, Args)]
+pub(crate) struct AnchorArgs {
+    /// Name or id [default: the one you are in]
+    #[arg(value_name = "WS")]
+    pub(crate) workspace: Option<String>,
+    /// Also keep it as a ref below refs/weald/anchors in the source repository, where `weald verify` finds it
+    #[arg(long)]
+    pub(crate) tag: bool,
 }
 
 /// `weald daemon`.

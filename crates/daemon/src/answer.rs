@@ -4,6 +4,7 @@ use crate::entry::Entry;
 use crate::forest::Forest;
 use crate::protocol::{FaultLine, Request, Target};
 use crate::report::{Mounted, Refusal};
+use crate::verify::Scope;
 use crate::{fork, mount_point, survey};
 use serde::Serialize;
 use serde_json::Value;
@@ -43,6 +44,11 @@ pub(crate) fn answer(
         Request::GcPlan { options } => value(&forest.gc_plan(&options)?),
         Request::GcRun { plan } => value(&forest.gc_run(&plan)?),
         Request::Doctor { fix } => value(&forest.examine(fix)?),
+        Request::Verify { target, base, anchors } => {
+            let entry = target.map(|target| forest.find(&target)).transpose()?;
+            value(&forest.verify(&Scope { entry, until: None, base, anchors }, progress)?)
+        }
+        Request::Anchor { target, tag } => value(&forest.anchor(&target, tag)?),
         Request::Status => value(&forest.status()?),
         Request::Stop => Err(Fault::new(Code::Internal, "stop is answered by the control socket")),
     }
@@ -61,7 +67,7 @@ fn mount(forest: &Forest, entry: &Arc<Entry>) -> Result<(), Fault> {
 
 fn unmount(forest: &Forest, entry: &Arc<Entry>, how: Unmount) -> Result<(), Fault> {
     forest.unmount(entry, how)?;
-    entry.unload();
+    entry.unload(&forest.stores);
     mount_point::discard(&entry.row().mount_path);
     Ok(())
 }

@@ -150,23 +150,31 @@ impl Entry {
         }
     }
 
+    /// The workspace when it is loaded.
+    pub(crate) fn loaded(&self) -> Option<Arc<Workspace>> {
+        locked(&self.loaded).clone()
+    }
+
     /// Makes what is loaded durable.
-    pub(crate) fn settle(&self) {
-        let loaded = locked(&self.loaded).clone();
-        if let Some(Err(error)) = loaded.map(|workspace| workspace.sync()) {
+    pub(crate) fn settle(&self, stores: &Stores) {
+        if let Some(workspace) = self.loaded() {
+            self.settle_loaded(&workspace, stores);
+        }
+    }
+
+    fn settle_loaded(&self, workspace: &Workspace, stores: &Stores) {
+        if let Err(error) = stores.keep_head(self.id, workspace) {
             note(format_args!("{}: making changes durable: {error}", self.name()));
         }
     }
 
     /// Makes what is loaded durable, and lets go of its memory. Only while it is not mounted. One that somebody
     /// still uses stays loaded.
-    pub(crate) fn unload(&self) {
+    pub(crate) fn unload(&self, stores: &Stores) {
         let mut loaded = locked(&self.loaded);
         if let Some(workspace) = loaded.take() {
             *locked(&self.figures) = Some(figures(&workspace));
-            if let Err(error) = workspace.sync() {
-                note(format_args!("{}: making changes durable: {error}", self.name()));
-            }
+            self.settle_loaded(&workspace, stores);
             *loaded = close(workspace).err();
         }
     }

@@ -193,7 +193,7 @@ impl Forest {
         }
         drop(locked(&self.flusher).take());
         for entry in self.all() {
-            entry.settle();
+            entry.settle(&self.stores);
         }
         // Fails on a full disk, and then the rows stay in the WAL: nothing to tell.
         let _ = self.stores.home.registry().settle();

@@ -11,6 +11,7 @@ pub mod protocol;
 pub mod report;
 pub mod run;
 
+mod anchor;
 mod answer;
 mod card;
 mod config;
@@ -37,6 +38,7 @@ mod stores;
 mod survey;
 mod take_in;
 mod trash;
+mod verify;
 mod wire;
 mod writeback;
 

@@ -161,6 +161,22 @@ pub enum Request {
         /// Puts right what can be without asking.
         fix: bool,
     },
+    /// Recomputes everything from bytes; answers [`crate::report::Verification`].
+    Verify {
+        /// Which; everything in the home when None.
+        target: Option<Target>,
+        /// Also the git objects of bases.
+        base: bool,
+        /// Anchors to compare with.
+        anchors: Vec<String>,
+    },
+    /// The head of a log, to be kept elsewhere; answers [`crate::report::Anchored`].
+    Anchor {
+        /// Which.
+        target: Target,
+        /// Keep it in the source repository.
+        tag: bool,
+    },
     /// How the daemon is; answers [`crate::report::Status`].
     Status,
     /// Unmounts everything and ends the daemon; answers [`crate::report::Stopped`].

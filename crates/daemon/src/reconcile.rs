@@ -54,6 +54,7 @@ impl Stores {
         if let Some(repo) = repo {
             self.unpin(id, repo);
         }
+        self.forget_anchors(id, repo);
         self.unmark(id);
     }
 

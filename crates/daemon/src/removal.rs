@@ -55,7 +55,7 @@ impl Forest {
         row.trashed_at = Some(self.stores.now());
         self.save(entry, row.clone())?;
         self.free_name(&name);
-        entry.unload();
+        entry.unload(&self.stores);
         mount_point::discard(&row.mount_path);
         Ok(())
     }

@@ -7,6 +7,10 @@
 use crate::protocol::FaultLine;
 use serde::{Deserialize, Serialize};
 
+mod proof;
+
+pub use proof::{Anchored, Verification, VerifyProblem};
+
 /// A moment in time, RFC 3339 in JSON, seconds since 1970 in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Moment(pub i64);

@@ -67,7 +67,7 @@ impl Forest {
         self.save(&entry, row.clone())?;
         if let Err(fault) = self.mount(&entry) {
             self.save(&entry, old)?;
-            entry.unload();
+            entry.unload(&self.stores);
             return Err(fault);
         }
         self.insert(entry);
@@ -97,7 +97,7 @@ impl Forest {
             row.state = State::Lineage;
             emptied.removed.push(row.name.clone());
             self.save(entry, row)?;
-            entry.unload();
+            entry.unload(&self.stores);
         }
         emptied.freed_bytes = self.sweep_lineage()?;
         emptied.kept_for_forks = doomed.iter().filter(|entry| self.by_id(entry.id).is_some()).count() as u64;
@@ -132,9 +132,11 @@ impl Forest {
         let bytes = logs.bytes(row.id).unwrap_or(0);
         logs.remove(row.id).map_err(|error| crate::faults::log(&row.name, &error))?;
         self.stores.shared.forget_fork(row.id);
-        if let Some(repo) = row.repo_path.as_deref().and_then(|path| Repository::open(path).ok()) {
-            self.stores.unpin(row.id, &repo);
+        let repo = row.repo_path.as_deref().and_then(|path| Repository::open(path).ok());
+        if let Some(repo) = &repo {
+            self.stores.unpin(row.id, repo);
         }
+        self.stores.forget_anchors(row.id, repo.as_ref());
         self.stores.home.registry().delete_workspace(row.id).map_err(crate::faults::registry)?;
         self.forget(row.id);
         Ok(bytes)

@@ -26,6 +26,7 @@ mod shared;
 mod state;
 mod travel;
 mod types;
+pub mod verify;
 pub mod workspace;
 
 pub use base::Base;

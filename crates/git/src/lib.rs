@@ -7,6 +7,7 @@
 //! Read [`repo`] first (open, resolve), then [`source`] (base content), [`index`] and [`gitdir`] (what goes into a
 //! workspace), [`mod@clone`] (the only place that runs the `git` program), [`mod@unpushed`] (before a workspace is removed).
 
+pub mod anchor;
 pub mod clone;
 pub mod gitdir;
 pub mod index;

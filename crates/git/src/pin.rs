@@ -28,6 +28,9 @@ const KEPT_TIPS_MAX: usize = 10_000;
 /// The date of reflog entries that must not expire: the year 2100.
 const FAR_AHEAD: &str = "4102444800";
 
+const HINT: &str =
+    "a pin keeps the base from `git gc`: make the repository writable, or create from a clone of it";
+
 /// The full name of a workspace's pin.
 pub fn pin_name(workspace: WorkspaceId) -> String {
     format!("{DIR}/{workspace}")
@@ -58,7 +61,8 @@ fn put(source: &Repository, path: &Path, content: &[u8], wait: Wait) -> Result<(
     if read_small(path).is_some_and(|there| there == content) {
         return Ok(());
     }
-    write_locked(source.common_dir(), path, content, wait).map_err(|error| refused(source.path(), &error))
+    write_locked(source.common_dir(), path, content, wait)
+        .map_err(|error| refused(source.path(), "the base could not be pinned", &error).hint(HINT))
 }
 
 /// Entries as git writes them, from each kept object to the next, ending at the base.
@@ -113,14 +117,14 @@ pub fn pinned(source: &Repository, workspace: WorkspaceId) -> Option<Oid> {
 
 /// Whether a write waits for the disk.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Wait {
+pub(crate) enum Wait {
     /// Yes: a ref that a power cut leaves empty breaks the source for git.
     Durable,
     /// No: an empty reflog does no harm, and only for seconds.
     Later,
 }
 
-fn write_locked(common: &Path, path: &Path, content: &[u8], wait: Wait) -> std::io::Result<()> {
+pub(crate) fn write_locked(common: &Path, path: &Path, content: &[u8], wait: Wait) -> std::io::Result<()> {
     if let Some(dir) = path.parent() {
         make_dirs(common, dir)?;
     }
@@ -174,10 +178,8 @@ fn take_lock(lock: &Path) -> std::io::Result<std::fs::File> {
     }
 }
 
-fn refused(source: &Path, error: &std::io::Error) -> Fault {
+pub(crate) fn refused(source: &Path, what: &str, error: &std::io::Error) -> Fault {
     let denied = matches!(error.raw_os_error(), Some(1 | 13 | 30));
     let code = if denied { Code::NotAllowed } else { Code::HostIo };
-    Fault::new(code, format!("the base could not be pinned in {}: {error}", source.display())).hint(
-        "a pin keeps the base from `git gc`: make the repository writable, or create from a clone of it",
-    )
+    Fault::new(code, format!("{what} in {}: {error}", source.display()))
 }

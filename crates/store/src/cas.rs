@@ -125,6 +125,38 @@ impl Cas {
         Ok(bytes)
     }
 
+    /// Reads all of the content from the disk, whatever was found before, and returns its length.
+    pub fn verify(&self, hash: &Hash) -> Result<u64, CasError> {
+        let file = self.open(hash)?;
+        let (len, found) = hash_file(&*file).map_err(|error| CasError::Io { hash: *hash, error })?;
+        if found == *hash { Ok(len) } else { Err(CasError::Damaged(*hash)) }
+    }
+
+    /// All content there is, and files whose names are no hashes. Cost: one listing for each first byte in use.
+    pub fn list(&self) -> io::Result<(Vec<Hash>, Vec<PathBuf>)> {
+        let (mut hashes, mut strange) = (Vec::new(), Vec::new());
+        for name in self.disk.list(&self.dir)? {
+            if name.as_encoded_bytes().starts_with(b"tmp-") {
+                continue;
+            }
+            let dir = self.dir.join(&name);
+            for file in self.disk.list(&dir)? {
+                match file.to_str().and_then(from_hex).filter(|hash| self.path(hash) == dir.join(&file)) {
+                    Some(hash) => hashes.push(hash),
+                    None => strange.push(dir.join(file)),
+                }
+            }
+        }
+        hashes.sort_unstable();
+        Ok((hashes, strange))
+    }
+
+    /// Where content is, or would be.
+    pub fn path(&self, hash: &Hash) -> PathBuf {
+        let (dir, name) = self.place(hash);
+        dir.join(name)
+    }
+
     /// Whether the content is there and right.
     pub fn has(&self, hash: &Hash) -> Result<bool, CasError> {
         match self.checked(hash) {
@@ -150,16 +182,19 @@ impl Cas {
         (self.dir.join(&name[..2]), name)
     }
 
+    fn open(&self, hash: &Hash) -> Result<Arc<dyn DiskFile>, CasError> {
+        match self.disk.open(&self.path(hash), OpenMode::Read) {
+            Ok(file) => Ok(file),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(CasError::Missing(*hash)),
+            Err(error) => Err(CasError::Io { hash: *hash, error }),
+        }
+    }
+
     fn checked(&self, hash: &Hash) -> Result<Checked, CasError> {
         if let Some(checked) = self.checked.lock().expect(NOT_POISONED).get(hash) {
             return Ok(checked.clone());
         }
-        let (dir, name) = self.place(hash);
-        let file = match self.disk.open(&dir.join(name), OpenMode::Read) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(CasError::Missing(*hash)),
-            Err(error) => return Err(CasError::Io { hash: *hash, error }),
-        };
+        let file = self.open(hash)?;
         let (len, found) = hash_file(&*file).map_err(|error| CasError::Io { hash: *hash, error })?;
         if found != *hash {
             return Err(CasError::Damaged(*hash));

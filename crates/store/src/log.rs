@@ -19,6 +19,7 @@ mod files;
 pub mod format;
 mod group;
 mod recovery;
+pub mod verify;
 mod walk;
 mod writer;
 

@@ -173,6 +173,13 @@ impl Registry {
         self.once(|tables| tables.delete_artifact(tree, kind))
     }
 
+    /// What SQLite finds wrong in the file: structure, indexes, constraints. Reads all of it.
+    pub fn check(&self) -> Result<Vec<String>, RegistryError> {
+        let lines =
+            self.once(|tables| tables.rows("PRAGMA integrity_check", |row| row.get::<_, String>(0)))?;
+        Ok(lines.into_iter().filter(|line| line != "ok").collect())
+    }
+
     fn once<T>(
         &self,
         work: impl FnOnce(&Tables<'_>) -> Result<T, RegistryError>,

@@ -1,5 +1,6 @@
 //! One file per command: arguments to request, answer to text.
 
+mod anchor;
 mod config;
 mod create;
 mod daemon;
@@ -14,6 +15,7 @@ mod remove;
 mod shell;
 mod status;
 mod trash;
+mod verify;
 
 use crate::args::Command;
 use crate::context::Context;
@@ -35,6 +37,8 @@ pub(crate) fn run(context: &Context, command: Command) -> Result<Outcome, Fault>
         Command::Doctor(args) => doctor::run(context, args),
         Command::Gc(command) => gc::run(context, command),
         Command::Config(args) => config::run(context, args),
+        Command::Verify(args) => verify::run(context, args),
+        Command::Anchor(args) => anchor::run(context, args),
         Command::Status => status::run(context),
         Command::Daemon(command) => daemon::run(context, command),
         Command::Mount(args) => mounts::mount(context, args),

@@ -8,7 +8,7 @@ use super::LogError;
 use super::files::Files;
 use super::format::{
     BLOCK_BYTES, CHUNK_HEADER_BYTES, FRAME_HEADER_BYTES, Frame, FrameKind, INLINE_BYTES_MAX, Place, Salt,
-    block_sums_bytes, chunk_crc, chunk_data_bytes, u32_at,
+    block_sums_bytes, chunk_bytes, chunk_crc, chunk_data_bytes, u32_at,
 };
 use crate::disk::{DiskFile, read_exact_at};
 use std::cell::RefCell;
@@ -175,8 +175,8 @@ fn room(buf: &mut Vec<u8>, bytes: usize) -> &mut [u8] {
 pub(super) struct RightChunk {
     /// Bytes of its data.
     pub(super) len: usize,
-    /// Bytes of its data and what is around it, without padding.
-    pub(super) used: usize,
+    /// Whether the bytes up to the next chunk are as they were written.
+    pub(super) is_padded_with_zeros: bool,
 }
 
 /// Reads the chunk at `offset` and checks all of it. Afterwards `buf` begins with its data.
@@ -192,9 +192,12 @@ pub(super) fn right_chunk(
     }
     let Some(len) = chunk_data_bytes(&header) else { return Ok(None) };
     let with_sums = len + block_sums_bytes(len);
-    if file.read_at(room(buf, with_sums), offset + CHUNK_HEADER_BYTES as u64)? < with_sums {
+    let padded = chunk_bytes(len) as usize - CHUNK_HEADER_BYTES;
+    let count = file.read_at(room(buf, padded), offset + CHUNK_HEADER_BYTES as u64)?;
+    if count < with_sums {
         return Ok(None);
     }
+    let is_padded_with_zeros = buf[with_sums..count].iter().all(|byte| *byte == 0);
     let (data, sums) = buf[..with_sums].split_at(len);
     let blocks_are_right = || {
         let mut sums = sums.chunks_exact(4);
@@ -203,5 +206,5 @@ pub(super) fn right_chunk(
     };
     let is_right = chunk_crc(salt, offset, &header, data, sums) == u32_at(&header, 0)
         && (sums.is_empty() || blocks_are_right());
-    Ok(is_right.then_some(RightChunk { len, used: CHUNK_HEADER_BYTES + with_sums }))
+    Ok(is_right.then_some(RightChunk { len, is_padded_with_zeros }))
 }

@@ -16,6 +16,7 @@ struct Content {
     durable: Vec<u8>,
     /// Bytes the next successful sync makes durable: a failed sync empties it, as Linux drops the pages.
     dirty: bool,
+    reads: u64,
 }
 
 #[derive(Default)]
@@ -26,7 +27,7 @@ struct State {
 }
 
 #[derive(Default)]
-pub(super) struct FaultyDisk {
+pub(in crate::log) struct FaultyDisk {
     state: Arc<Mutex<State>>,
     handles: Arc<()>,
 }
@@ -39,20 +40,20 @@ struct FaultyFile {
 
 impl FaultyDisk {
     /// Bytes that may still be written; `None` is no bound.
-    pub(super) fn set_room(&self, room: Option<usize>) {
+    pub(in crate::log) fn set_room(&self, room: Option<usize>) {
         self.state.lock().unwrap().room = room;
     }
 
-    pub(super) fn fail_syncs(&self, fails: bool) {
+    pub(in crate::log) fn fail_syncs(&self, fails: bool) {
         self.state.lock().unwrap().fails_syncs = fails;
     }
 
-    pub(super) fn open_files(&self) -> usize {
+    pub(in crate::log) fn open_files(&self) -> usize {
         Arc::strong_count(&self.handles) - 1
     }
 
     /// Forgets everything that was not synced. Names survive.
-    pub(super) fn crash(&self) {
+    pub(in crate::log) fn crash(&self) {
         for content in self.state.lock().unwrap().files.values() {
             let mut content = content.lock().unwrap();
             content.now = content.durable.clone();
@@ -60,14 +61,19 @@ impl FaultyDisk {
     }
 
     /// Changes the bytes of a file, durably.
-    pub(super) fn change(&self, path: &str, change: impl FnOnce(&mut Vec<u8>)) {
+    pub(in crate::log) fn change(&self, path: &str, change: impl FnOnce(&mut Vec<u8>)) {
         let content = self.state.lock().unwrap().files[Path::new(path)].clone();
         let mut content = content.lock().unwrap();
         change(&mut content.now);
         content.durable = content.now.clone();
     }
 
-    pub(super) fn bytes(&self, path: &Path) -> Vec<u8> {
+    /// How often files were read from.
+    pub(in crate::log) fn reads(&self) -> u64 {
+        self.state.lock().unwrap().files.values().map(|content| content.lock().unwrap().reads).sum()
+    }
+
+    pub(in crate::log) fn bytes(&self, path: &Path) -> Vec<u8> {
         self.state.lock().unwrap().files[path].lock().unwrap().now.clone()
     }
 }
@@ -126,7 +132,8 @@ impl Disk for FaultyDisk {
 
 impl DiskFile for FaultyFile {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        let content = self.content.lock().unwrap();
+        let mut content = self.content.lock().unwrap();
+        content.reads += 1;
         let rest = content.now.get(offset as usize..).unwrap_or_default();
         let count = rest.len().min(buf.len());
         buf[..count].copy_from_slice(&rest[..count]);

@@ -5,8 +5,9 @@ use super::format::{FRAME_HEADER_BYTES, HEADER_BYTES};
 use super::*;
 use crate::disk::HostDisk;
 
-pub(super) const ID: WorkspaceId = WorkspaceId(0x1122_3344_5566_7788);
-pub(super) const SMALL: Limits = Limits { segment_bytes: 4096, data_segment_bytes: 8192, open_files: 2 };
+pub(in crate::log) const ID: WorkspaceId = WorkspaceId(0x1122_3344_5566_7788);
+pub(in crate::log) const SMALL: Limits =
+    Limits { segment_bytes: 4096, data_segment_bytes: 8192, open_files: 2 };
 
 fn host() -> (tempfile::TempDir, Logs) {
     let dir = tempfile::tempdir().unwrap();
@@ -14,7 +15,7 @@ fn host() -> (tempfile::TempDir, Logs) {
     (dir, logs)
 }
 
-pub(super) fn faulty(limits: Limits) -> (Arc<FaultyDisk>, Logs) {
+pub(in crate::log) fn faulty(limits: Limits) -> (Arc<FaultyDisk>, Logs) {
     let disk = Arc::new(FaultyDisk::default());
     let logs = Logs::with_limits(disk.clone(), "/logs".into(), limits);
     (disk, logs)

@@ -35,6 +35,14 @@ impl Window {
         Ok(Self { file, path, file_len, bytes: Vec::new(), at: 0 })
     }
 
+    /// Forgets what was read, and takes the length anew: the file may have grown.
+    pub(super) fn refresh(&mut self) -> Result<(), LogError> {
+        self.bytes.clear();
+        self.file_len =
+            self.file.len().map_err(LogError::io("reading", &self.path))?.min(u64::from(u32::MAX));
+        Ok(())
+    }
+
     /// The `len` bytes at `offset`, or `None` when the file ends before. `len` is at most [`WINDOW_BYTES`].
     pub(super) fn get(&mut self, offset: u64, len: usize) -> Result<Option<&[u8]>, LogError> {
         if offset + len as u64 > self.file_len {

@@ -1,0 +1,49 @@
+//! `weald verify`.
+
+use crate::args::VerifyArgs;
+use crate::context::Context;
+use crate::failure::Outcome;
+use crate::{output, words};
+use weald_daemon::protocol::Request;
+use weald_daemon::report::{Verification, VerifyProblem};
+use weald_model::Fault;
+
+pub(super) fn run(context: &Context, args: VerifyArgs) -> Result<Outcome, Fault> {
+    let target = (!args.all).then(|| context.target(args.workspace));
+    let request = Request::Verify { target, base: args.base, anchors: args.anchors };
+    let found: Verification = context.ask(request)?;
+    if context.json {
+        output::json(&found);
+    } else {
+        show(&found);
+    }
+    Ok(if found.ok { Outcome::Yes } else { Outcome::No })
+}
+
+fn show(found: &Verification) {
+    for problem in &found.problems {
+        output::text_line(&line(problem));
+    }
+    if found.more_problems > 0 {
+        output::text_line(&format!("and {} more", words::grouped(found.more_problems)));
+    }
+    let verdict = match found.problems.len() as u64 + found.more_problems {
+        0 => output::strong("ok"),
+        count => output::alarming(&words::count(count, "problem")),
+    };
+    output::text_line(&format!(
+        "{verdict}  {}, {}, {} checked",
+        words::count(found.checked_objects, "object"),
+        words::size(found.checked_bytes),
+        words::count(found.checked_anchors, "anchor"),
+    ));
+}
+
+fn line(problem: &VerifyProblem) -> String {
+    let place = match problem.offset {
+        Some(offset) => format!("{} at byte {offset}", problem.file),
+        None => problem.file.clone(),
+    };
+    let whose = problem.workspace.as_ref().map(|name| format!("{name}: ")).unwrap_or_default();
+    words::harmless(&format!("{whose}{place}: {}", problem.what))
+}

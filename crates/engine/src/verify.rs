@@ -1,0 +1,91 @@
+//! Verifying the log of a workspace: what its records say is compared with the bytes they speak of.
+//!
+//! Invariant: nothing is loaded, cut or written, so a damaged log can be verified as well as a right one.
+//! Read next: `weald_store::log::verify`, which recomputes checksums and chain.
+
+use crate::Shared;
+use crate::record::{Change, Record, Stored};
+use crate::workspace::{Origin, Workspace};
+use std::collections::BTreeMap;
+use weald_model::WorkspaceId;
+use weald_store::log::verify::{Amount, Expected, Gone, Named, Report};
+use weald_store::log::{self as store, Head, LogError, Place};
+
+/// What verifying a log found out.
+#[derive(Debug)]
+pub struct VerifiedLog {
+    /// Number of the last record.
+    pub last: u64,
+    /// What its first record says; None when that is damaged.
+    pub origin: Option<Origin>,
+    /// Stored files that records name, and the first record that does.
+    pub stored: BTreeMap<[u8; 32], u64>,
+    /// How much was looked at.
+    pub amount: Amount,
+}
+
+/// Recomputes everything about a log from its bytes: frames, chain, records, and the data they name.
+///
+/// Blocks on the disk; takes no lock of a workspace, but for `expected.live`.
+pub fn verify_log(
+    shared: &Shared,
+    id: WorkspaceId,
+    expected: &Expected<'_>,
+    report: &mut Report<'_>,
+) -> Result<VerifiedLog, LogError> {
+    let mut seen = Seen { id, origin: None, named: Vec::new(), gone: Vec::new(), stored: BTreeMap::new() };
+    let frames = shared.logs.verify_frames(id, expected, &mut |record| seen.record(record), report)?;
+    let Seen { origin, mut named, gone, stored, .. } = seen;
+    let mut amount = frames.amount;
+    amount += shared.logs.verify_data(id, &mut named, frames.data_end, &gone, report)?;
+    Ok(VerifiedLog { last: frames.last, origin, stored, amount })
+}
+
+impl Workspace {
+    /// The end of its log: the number of the last record, and the hash over everything up to it.
+    pub fn head(&self) -> Head {
+        self.log.head()
+    }
+}
+
+/// What the records of a log say.
+struct Seen {
+    id: WorkspaceId,
+    origin: Option<Origin>,
+    named: Vec<Named>,
+    gone: Vec<Gone>,
+    stored: BTreeMap<[u8; 32], u64>,
+}
+
+impl Seen {
+    fn record(&mut self, stored: store::Record<'_>) -> Result<(), String> {
+        let seq = stored.seq;
+        let record = Record::decode(stored.body)
+            .map_err(|malformed| format!("record {seq} cannot be understood: {}", malformed.0))?;
+        if (seq == 1) != matches!(record.change, Change::Origin { .. }) {
+            return Err(format!("record {seq} says what the workspace is, or does not where it must"));
+        }
+        match record.change {
+            Change::Write { len, crc, stored: Stored::Inline, .. } => {
+                let is_same = stored.inline.len() == len as usize && crc32c::crc32c(stored.inline) == crc;
+                is_same.then_some(()).ok_or_else(|| format!("the data is not what record {seq} wrote"))
+            }
+            Change::Write { len, crc, stored: Stored::At(place), .. } => {
+                if place.log != self.id || place.file & Place::DATA == 0 {
+                    return Err(format!("record {seq} wrote to another log"));
+                }
+                self.named.push(Named { place, len, crc, seq });
+                Ok(())
+            }
+            Change::Attach { hash, .. } => {
+                self.stored.entry(hash).or_insert(seq);
+                Ok(())
+            }
+            Change::Origin { .. } => {
+                self.origin = crate::workspace::read_origin(stored.body).map(|(origin, _)| origin);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+}
