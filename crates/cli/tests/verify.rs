@@ -21,7 +21,11 @@ fn worked_in() -> Home {
     )
     .ok();
     home.weald(&["fork", "w", "f"]).ok();
-    home.run(&home.at("f"), "echo more >> renamed; dd if=/dev/urandom of=own bs=30000 count=1 iflag=fullblock status=none").ok();
+    home.run(
+        &home.at("f"),
+        "echo more >> renamed; dd if=/dev/urandom of=own bs=30000 count=1 iflag=fullblock status=none",
+    )
+    .ok();
     home.weald(&["create", repo.to_str().unwrap(), "gone"]).ok();
     home.weald(&["remove", "gone"]).ok();
     home
