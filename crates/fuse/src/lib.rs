@@ -21,6 +21,6 @@ mod wire;
 pub use adapter::Adapter;
 pub use connection::{Caching, Connection, Handler};
 pub use mount::{Access, Mount, MountOptions, Mounted, Unmount, Unmounted};
-pub use notify::Notifier;
+pub use notify::{Heard, Notifier};
 pub use pool::{Limits, MemberId, OnEnd, Pool};
 pub use transport::dev::Device;

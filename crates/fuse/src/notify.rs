@@ -9,6 +9,15 @@ use crate::transport::{Sent, Transport};
 use std::sync::Arc;
 use weald_model::{Errno, Ino, Result};
 
+/// What the kernel did with a notification.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// What it is about is cached no more.
+    Done,
+    /// It knows no such node or name; an answer on its way may still tell it of one.
+    Unknown,
+}
+
 /// Sends notifications over one connection. Cheap to clone.
 #[derive(Clone)]
 pub struct Notifier {
@@ -23,7 +32,7 @@ impl Notifier {
 
     /// Drops cached attributes of a node, and its cached data in `offset..offset + len` (`len` 0: to the end; a
     /// negative offset: attributes only).
-    pub fn invalidate_inode(&self, ino: Ino, offset: i64, len: i64) -> Result<()> {
+    pub fn invalidate_inode(&self, ino: Ino, offset: i64, len: i64) -> Result<Heard> {
         self.notify(notify::INVAL_INODE, |message| {
             message.u64(ino.0);
             message.u64(offset as u64);
@@ -32,7 +41,7 @@ impl Notifier {
     }
 
     /// Drops a cached name, positive or negative.
-    pub fn invalidate_entry(&self, parent: Ino, name: &[u8]) -> Result<()> {
+    pub fn invalidate_entry(&self, parent: Ino, name: &[u8]) -> Result<Heard> {
         self.notify(notify::INVAL_ENTRY, |message| {
             message.u64(parent.0);
             message.u32(name.len() as u32);
@@ -42,7 +51,7 @@ impl Notifier {
     }
 
     /// Drops a cached name that led to `child`, and tells inotify(7) watchers of a deletion.
-    pub fn deleted(&self, parent: Ino, child: Ino, name: &[u8]) -> Result<()> {
+    pub fn deleted(&self, parent: Ino, child: Ino, name: &[u8]) -> Result<Heard> {
         self.notify(notify::DELETE, |message| {
             message.u64(parent.0);
             message.u64(child.0);
@@ -55,16 +64,17 @@ impl Notifier {
     /// Has the kernel send again every request that was read and not answered, marked with
     /// [`crate::abi::UNIQUE_RESEND`]: the first step of a process that takes a connection over.
     pub fn resend(&self) -> Result<()> {
-        self.notify(notify::RESEND, |_| ())
+        self.notify(notify::RESEND, |_| ()).map(|_| ())
     }
 
-    fn notify(&self, code: i32, body: impl FnOnce(&mut Reply)) -> Result<()> {
+    fn notify(&self, code: i32, body: impl FnOnce(&mut Reply)) -> Result<Heard> {
         let mut message = Reply::default();
         message.start();
         body(&mut message);
         match self.transport.send(message.notification(code)) {
+            Sent::Taken => Ok(Heard::Done),
             // A node or name the kernel does not know needs no invalidation.
-            Sent::Taken | Sent::Unwanted => Ok(()),
+            Sent::Unwanted => Ok(Heard::Unknown),
             Sent::Refused => Err(Errno::Invalid),
             Sent::Gone => Err(Errno::Stale),
         }

@@ -110,8 +110,13 @@ impl Reply {
 
     /// `fuse_entry_out`: a node that the kernel may keep for ever. Counts one reference.
     pub fn entry(&mut self, attr: &Attr) {
+        self.entry_of(attr, 0);
+    }
+
+    /// The same, for a node that has been given out under other generations before.
+    pub fn entry_of(&mut self, attr: &Attr, generation: u64) {
         self.u64(attr.ino.0);
-        self.u64(0);
+        self.u64(generation);
         self.u64(FOR_EVER_SECS);
         self.u64(FOR_EVER_SECS);
         self.u64(0);
@@ -236,7 +241,7 @@ impl Reply {
         }
         let end = self.bytes.len() + bytes;
         match plus {
-            Some(Some(attr)) => self.entry(attr),
+            Some(Some(attr)) => self.entry_of(attr, entry.generation),
             Some(None) => self.zeros(head),
             None => {}
         }
@@ -255,6 +260,7 @@ impl Reply {
 #[allow(missing_docs, reason = "the fields are those of fuse_dirent")]
 pub struct Dirent<'a> {
     pub ino: u64,
+    pub generation: u64,
     pub next: u64,
     pub kind: FileKind,
     pub name: &'a [u8],

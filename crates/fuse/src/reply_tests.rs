@@ -111,7 +111,7 @@ fn fixed_replies_have_the_kernels_sizes() {
 fn directory_pages_stop_at_the_limit_and_are_aligned() {
     for plus in [false, true] {
         let mut reply = started();
-        let dirent = Dirent { ino: 5, next: 6, kind: FileKind::Dir, name: b"abcde" };
+        let dirent = Dirent { ino: 5, generation: 0, next: 6, kind: FileKind::Dir, name: b"abcde" };
         let one = 32 + if plus { abi::ENTRY_OUT_BYTES } else { 0 };
         let attr = attr();
         let node = plus.then_some(Some(&attr));

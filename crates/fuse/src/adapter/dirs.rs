@@ -29,7 +29,8 @@ impl Adapter {
         let after = Cookie(offset.saturating_sub(DOTS));
         if plus {
             self.workspace.read_dir_attributes(dir, after, &mut |entry, attr| {
-                let taken = reply.dirent(&dirent(&entry), Some(Some(attr)), limit);
+                let dirent = Dirent { generation: self.generations.of(attr), ..dirent(&entry) };
+                let taken = reply.dirent(&dirent, Some(Some(attr)), limit);
                 if taken {
                     self.lookups.add(attr.ino.0);
                 }
@@ -53,7 +54,7 @@ impl Adapter {
         };
         let dots: [(Ino, &[u8]); 2] = [(dir, b"."), (parent, b"..")];
         for (at, (ino, name)) in (1..).zip(dots) {
-            let dirent = Dirent { ino: ino.0, next: at, kind: FileKind::Dir, name };
+            let dirent = Dirent { ino: ino.0, generation: 0, next: at, kind: FileKind::Dir, name };
             // The kernel takes no reference for these, so their node stays 0.
             if at > offset && !reply.dirent(&dirent, plus.then_some(None), limit) {
                 return Ok(false);
@@ -64,5 +65,5 @@ impl Adapter {
 }
 
 fn dirent<'a>(entry: &DirEntry<'a>) -> Dirent<'a> {
-    Dirent { ino: entry.ino.0, next: entry.next.0 + DOTS, kind: entry.kind, name: entry.name }
+    Dirent { ino: entry.ino.0, generation: 0, next: entry.next.0 + DOTS, kind: entry.kind, name: entry.name }
 }

@@ -1,12 +1,16 @@
 //! Requests of the kernel, carried out on a workspace.
 //!
-//! One adapter per mount. Node ids are inode numbers, generation 0: inode numbers are never used twice. Invariants:
+//! One adapter per mount. Node ids are inode numbers, which are never used twice, so generations are 0 but for what
+//! a restore brought back ([`generations`]). Invariants:
 //! each entry in a reply adds one to [`Lookups`], so does nothing else; the engine is told to forget a node when its
 //! count falls to 0. Permissions are the kernel's (`default_permissions`); umask, ACL inheritance and suid rules are
-//! the engine's. Directories are in [`dirs`], extended attributes in [`xattrs`].
+//! the engine's. Directories are in [`dirs`], extended attributes in [`xattrs`], what happens to the kernel's caches
+//! when a workspace goes back to another state in [`refresh`].
 
 mod dirs;
+mod generations;
 mod lookups;
+mod refresh;
 mod xattrs;
 
 pub use lookups::Lookups;
@@ -15,7 +19,8 @@ use crate::abi::{self, fattr};
 use crate::connection::{Handler, WRITE_BYTES_MAX};
 use crate::reply::{Reply, StatFs};
 use crate::request::{CopyRange, Header, Operation, Request, Setattr};
-use std::sync::Arc;
+use generations::Generations;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use weald_engine::{AllocateMode, RenameMode, Seek, Workspace};
 use weald_model::{Attr, Caller, Errno, FileKind, Ino, Result, SetAttr, SetTime, Timestamp};
 
@@ -33,6 +38,9 @@ pub enum CreateAnswer {
 pub struct Adapter {
     workspace: Arc<Workspace>,
     lookups: Lookups,
+    generations: Generations,
+    /// Shared from looking up what an entry says until its reference is counted; see [`refresh`].
+    entering: RwLock<()>,
     create_answer: CreateAnswer,
 }
 
@@ -46,7 +54,13 @@ impl Adapter {
     /// As [`Adapter::new`], with a choice that is otherwise made by measurement.
     pub fn with_create_answer(workspace: Arc<Workspace>, create_answer: CreateAnswer) -> Result<Self> {
         workspace.purge_orphans()?;
-        Ok(Self { workspace, lookups: Lookups::default(), create_answer })
+        Ok(Self {
+            workspace,
+            lookups: Lookups::default(),
+            generations: Generations::default(),
+            entering: RwLock::default(),
+            create_answer,
+        })
     }
 
     /// The references the kernel holds.
@@ -56,7 +70,11 @@ impl Adapter {
 
     fn entry(&self, attr: &Attr, reply: &mut Reply) {
         self.lookups.add(attr.ino.0);
-        reply.entry(attr);
+        reply.entry_of(attr, self.generations.of(attr));
+    }
+
+    fn entering(&self) -> RwLockReadGuard<'_, ()> {
+        self.entering.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// LOOKUP. "." and ".." come from open_by_handle_at(2): a number that means nothing any more is ESTALE there.
@@ -77,6 +95,7 @@ impl Adapter {
 
     fn forget(&self, node: u64, count: u64) {
         if self.lookups.take(node, count) {
+            self.generations.forgotten(Ino(node));
             self.workspace.forget(Ino(node));
         }
     }
@@ -106,12 +125,31 @@ impl Adapter {
 
     fn remove(&self, who: &Caller, parent: Ino, name: &[u8], kind: FileKind) -> Result<()> {
         let removed = match kind {
-            FileKind::Dir => self.workspace.rmdir(who, parent, name)?,
+            FileKind::Dir => {
+                let removed = self.workspace.rmdir(who, parent, name)?;
+                self.generations.removed(removed.ino);
+                removed
+            }
             _ => self.workspace.unlink(who, parent, name)?,
         };
         // The kernel looks a name up before it removes it, so this is rare: nobody will ever send the FORGET.
         if removed.orphan && self.lookups.count(removed.ino.0) == 0 {
+            self.generations.forgotten(removed.ino);
             self.workspace.forget(removed.ino);
+        }
+        Ok(())
+    }
+
+    fn rename(&self, header: &Header, from: (Ino, &[u8]), to: (Ino, &[u8]), flags: u32) -> Result<()> {
+        let mode = RenameMode::from_flags(flags)?;
+        // An empty directory that is renamed over is removed by it.
+        let replaced = match mode {
+            RenameMode::Replace => self.workspace.lookup(to.0, to.1).ok(),
+            _ => None,
+        };
+        self.workspace.rename(&caller(header, 0), from.0, from.1, to.0, to.1, mode)?;
+        if let Some(dir) = replaced.filter(|attr| attr.kind == FileKind::Dir) {
+            self.generations.removed(dir.ino);
         }
         Ok(())
     }
@@ -213,7 +251,10 @@ impl Handler for Adapter {
         let header = &request.header;
         let ino = Ino(header.node);
         match request.operation {
-            Operation::Lookup { name } => self.lookup(ino, name, reply),
+            Operation::Lookup { name } => {
+                let _entering = self.entering();
+                self.lookup(ino, name, reply)
+            }
             Operation::Getattr => self.workspace.attr(ino).map(|attr| reply.attr(&attr)),
             Operation::Statx { .. } => self.workspace.attr(ino).map(|attr| reply.statx(&attr)),
             Operation::Forget { count } => {
@@ -232,8 +273,7 @@ impl Handler for Adapter {
             Operation::Unlink { name } => self.remove(&caller(header, 0), ino, name, FileKind::File),
             Operation::Rmdir { name } => self.remove(&caller(header, 0), ino, name, FileKind::Dir),
             Operation::Rename { name, to, new_name, flags } => {
-                let mode = RenameMode::from_flags(flags)?;
-                self.workspace.rename(&caller(header, 0), ino, name, Ino(to), new_name, mode)
+                self.rename(header, (ino, name), (Ino(to), new_name), flags)
             }
             Operation::Read { offset, size } => self.read(ino, offset, size, reply),
             Operation::Write { offset, flags, data } => self.write(header, offset, flags, data, reply),
@@ -245,7 +285,10 @@ impl Handler for Adapter {
             Operation::Getxattr { name, size } => self.get_xattr(ino, name, size, reply),
             Operation::Listxattr { size } => self.list_xattr(ino, size, reply),
             Operation::Removexattr { name } => self.workspace.remove_xattr(&caller(header, 0), ino, name),
-            Operation::Readdir { offset, size, plus } => self.read_dir(ino, offset, size, plus, reply),
+            Operation::Readdir { offset, size, plus } => {
+                let _entering = self.entering();
+                self.read_dir(ino, offset, size, plus, reply)
+            }
             Operation::Fallocate { offset, len, mode } => {
                 let mode = AllocateMode::from_flags(mode)?;
                 self.workspace.allocate(&caller(header, 0), ino, offset, len, mode)
@@ -257,7 +300,10 @@ impl Handler for Adapter {
             | Operation::Symlink { .. }
             | Operation::Link { .. }
             | Operation::Create { .. }
-            | Operation::Tmpfile { .. } => self.answer_new(header, &request.operation, reply),
+            | Operation::Tmpfile { .. } => {
+                let _entering = self.entering();
+                self.answer_new(header, &request.operation, reply)
+            }
             // RELEASE may come for what CREATE opened before the kernel has learnt that OPEN is not needed.
             Operation::Release | Operation::Releasedir | Operation::NotifyReply => Ok(()),
             Operation::Init(_)
@@ -271,6 +317,7 @@ impl Handler for Adapter {
 
     fn ended(&self) {
         self.lookups.clear();
+        self.generations.clear();
         // What stays behind is purged by the next mount.
         let _ = self.workspace.purge_orphans();
     }

@@ -112,7 +112,7 @@ impl Nodes {
         let names = self.names.range((dir, Vec::new())..(dir + 1, Vec::new()));
         for (at, ((_, name), ino)) in names.enumerate().skip(offset as usize) {
             let attr = self.attrs[ino];
-            let dirent = Dirent { ino: *ino, next: at as u64 + 1, kind: attr.kind, name };
+            let dirent = Dirent { ino: *ino, generation: 0, next: at as u64 + 1, kind: attr.kind, name };
             if !reply.dirent(&dirent, plus.then_some(Some(&attr)), size as usize) {
                 return;
             }
