@@ -3,6 +3,7 @@
 //! Invariant: every command takes `--json`. Read next: `commands`, one file per command.
 
 use clap::{Args, Parser, Subcommand, ValueHint};
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 const AFTER_HELP: &str = "\
@@ -40,6 +41,20 @@ pub(crate) enum Command {
     Path(WorkspaceArg),
     /// Give a workspace another name
     Rename(RenameArgs),
+    /// Note the present state under an id, in no time; any other moment can be had back, too
+    Snapshot(SnapshotArgs),
+    /// List snapshots, newest first
+    History(HistoryArgs),
+    /// Show what differs between two states [default: the last snapshot and now]
+    Diff(DiffArgs),
+    /// Bring a state back, whole or some paths; the present is kept as a snapshot
+    Restore(RestoreArgs),
+    /// Take the last restore or burst of changes back
+    Undo(WorkspaceArg),
+    /// Take the last undo back
+    Redo(WorkspaceArg),
+    /// Run a command in a workspace or a fork of it
+    Run(RunArgs),
     /// Move workspaces to the trash
     #[command(visible_alias = "rm")]
     Remove(RemoveArgs),
@@ -105,8 +120,8 @@ pub(crate) struct CreateArgs {
 #[derive(Debug, Args)]
 #[command(allow_missing_positional = true)]
 pub(crate) struct ForkArgs {
-    /// The workspace to fork [default: the one you are in]
-    #[arg(value_name = "WS", allow_hyphen_values = true)]
+    /// The workspace, or one of its states, to fork [default: the one you are in]
+    #[arg(value_name = "WS[@REF]", allow_hyphen_values = true)]
     pub(crate) workspace: Option<String>,
     /// Name of the fork
     #[arg(value_name = "NEW", required = true, allow_hyphen_values = true)]
@@ -137,6 +152,86 @@ pub(crate) struct RenameArgs {
     /// Its new name
     #[arg(value_name = "NEW", required = true, allow_hyphen_values = true)]
     pub(crate) name: String,
+}
+
+/// `weald snapshot`.
+#[derive(Debug, Args)]
+pub(crate) struct SnapshotArgs {
+    /// Name or id [default: the one you are in]; a word that is neither is the note
+    #[arg(value_name = "WS")]
+    pub(crate) workspace: Option<String>,
+    /// What it is for
+    #[arg(value_name = "NOTE")]
+    pub(crate) note: Option<String>,
+    /// A word to find it by; tagged snapshots are kept for ever
+    #[arg(long = "tag", short, value_name = "T")]
+    pub(crate) tags: Vec<String>,
+}
+
+/// `weald history`.
+#[derive(Debug, Args)]
+pub(crate) struct HistoryArgs {
+    /// Name or id [default: the one you are in]
+    #[arg(value_name = "WS", conflicts_with = "all")]
+    pub(crate) workspace: Option<String>,
+    /// At most so many
+    #[arg(long, short = 'n', value_name = "N")]
+    pub(crate) limit: Option<u64>,
+    /// Only those whose note has this text
+    #[arg(long, value_name = "P")]
+    pub(crate) grep: Option<String>,
+    /// Only those with this tag
+    #[arg(long, short, value_name = "T")]
+    pub(crate) tag: Option<String>,
+    /// Those of all workspaces
+    #[arg(long)]
+    pub(crate) all: bool,
+}
+
+/// `weald diff`.
+#[derive(Debug, Args)]
+pub(crate) struct DiffArgs {
+    /// The earlier state [default: the last snapshot]
+    #[arg(value_name = "A")]
+    pub(crate) from: Option<String>,
+    /// The later state [default: the present of A's workspace]
+    #[arg(value_name = "B")]
+    pub(crate) to: Option<String>,
+    /// Count lines
+    #[arg(long)]
+    pub(crate) stat: bool,
+    /// Show lines, in a form that `git apply` takes
+    #[arg(long, short)]
+    pub(crate) patch: bool,
+}
+
+/// `weald restore`.
+#[derive(Debug, Args)]
+pub(crate) struct RestoreArgs {
+    /// The state: WS@REF, or @REF in the workspace you are in. REF is N (snapshots back), an id, a tag, a note,
+    /// {5m ago}, {2026-11-21T10:00} or {op 1234}
+    #[arg(value_name = "WS@REF")]
+    pub(crate) state: String,
+    /// Only these files and directories
+    #[arg(value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    pub(crate) paths: Vec<PathBuf>,
+}
+
+/// `weald run`.
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// Name or id [default: the one you are in]
+    #[arg(value_name = "WS")]
+    pub(crate) workspace: Option<String>,
+    /// In a new fork, which stays
+    #[arg(long)]
+    pub(crate) fork: bool,
+    /// After a snapshot
+    #[arg(long)]
+    pub(crate) snapshot: bool,
+    /// The command and its arguments
+    #[arg(last = true, required = true, value_name = "CMD", value_hint = ValueHint::CommandWithArguments)]
+    pub(crate) command: Vec<OsString>,
 }
 
 /// `weald remove`.

@@ -7,6 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use weald_daemon::launch;
 use weald_daemon::protocol::{Request, Target};
+use weald_daemon::refs::{Reference, Spot};
 use weald_model::{Code, Fault};
 
 /// The facts of one call.
@@ -62,6 +63,16 @@ impl Context {
             device: std::fs::metadata(".").ok().map(|meta| meta.dev()),
             directory: directory.map(|path| path.to_string_lossy().into_owned()),
         }
+    }
+
+    /// A state as people write it: `WS@REF`, `@REF` for the workspace the caller stands in, `WS` for its present.
+    pub(crate) fn spot(&self, text: &str) -> Result<Spot, Fault> {
+        let Some((name, reference)) = text.split_once('@') else {
+            return Ok(Spot { target: self.target(Some(text.to_owned())), reference: None });
+        };
+        let name = (!name.is_empty()).then(|| name.to_owned());
+        let reference = Reference::parse(reference, &jiff::Zoned::now())?;
+        Ok(Spot { target: self.target(name), reference: Some(reference) })
     }
 
     /// Targets for many names; the one the caller stands in when there is none.

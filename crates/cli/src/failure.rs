@@ -14,6 +14,8 @@ pub(crate) enum Outcome {
     Yes,
     /// The answer is no, or a part was refused and told; exit code 1.
     No,
+    /// That of a command that was run.
+    Code(u8),
 }
 
 /// Prints a fault and returns its exit code. With `--json` standard output gets it as an object, too.
@@ -57,7 +59,11 @@ const fn exit_code(code: Code) -> u8 {
         | Code::NotInWorkspace
         | Code::StalePlan
         | Code::ContentGivenBack
-        | Code::NotAllowed => 1,
+        | Code::NotAllowed
+        | Code::UnknownState
+        | Code::AmbiguousState
+        | Code::UnknownPath
+        | Code::NothingToUndo => 1,
         _ => 2,
     }
 }

@@ -26,6 +26,7 @@ fn main() -> ExitCode {
     match outcome {
         Ok(Outcome::Yes) => ExitCode::SUCCESS,
         Ok(Outcome::No) => ExitCode::from(1),
+        Ok(Outcome::Code(code)) => ExitCode::from(code),
         Err(fault) => failure::tell(&fault, json),
     }
 }

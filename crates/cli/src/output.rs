@@ -29,6 +29,13 @@ pub(crate) fn text_line(text: &str) {
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush());
 }
 
+/// Prints bytes as they are.
+pub(crate) fn bytes(bytes: &[u8]) {
+    let mut out = std::io::stdout().lock();
+    // A closed pipe means that nobody wants more.
+    let _ = out.write_all(bytes).and_then(|()| out.flush());
+}
+
 /// Emphasised, where the terminal can show it.
 pub(crate) fn strong(text: &str) -> String {
     painted(text, "1")

@@ -4,17 +4,19 @@ use crate::entry::Entry;
 use crate::forest::Forest;
 use crate::protocol::{FaultLine, Request, Target};
 use crate::report::{Mounted, Refusal};
+use crate::restore::Step;
 use crate::verify::Scope;
 use crate::{fork, mount_point, survey};
 use serde::Serialize;
 use serde_json::Value;
 use std::sync::Arc;
 use weald_fuse::Unmount;
-use weald_model::{Code, Fault, Progress};
+use weald_model::{Caller, Code, Fault, Progress};
 
-/// Carries out a request. `Stop` is the control socket's own.
+/// Carries out a request of `who`. `Stop` is the control socket's own.
 pub(crate) fn answer(
     forest: &Arc<Forest>,
+    who: &Caller,
     request: Request,
     progress: &dyn Progress,
 ) -> Result<Value, Fault> {
@@ -28,7 +30,7 @@ pub(crate) fn answer(
         Request::Info { target } => value(&forest.info(&target)?),
         Request::Path { target } => value(&forest.locate(&target)?),
         Request::Rename { target, name } => value(&forest.rename(&target, &name)?),
-        Request::Remove { targets, force } => value(&forest.remove(&targets, force)?),
+        Request::Remove { targets, force } => value(&forest.remove(who, &targets, force)?),
         Request::TrashList => value(&forest.trash_list()),
         Request::TrashRestore { name, new_name, mount_root } => {
             value(&forest.restore(&name, new_name.as_deref(), &mount_root)?)
@@ -49,6 +51,12 @@ pub(crate) fn answer(
             value(&forest.verify(&Scope { entry, until: None, base, anchors }, progress)?)
         }
         Request::Anchor { target, tag } => value(&forest.anchor(&target, tag)?),
+        Request::Snapshot(ask) => value(&forest.snapshot(who, &ask)?),
+        Request::History(ask) => value(&forest.history(&ask)?),
+        Request::Diff(ask) => value(&forest.compare(&ask, progress)?),
+        Request::Restore(ask) => value(&forest.bring_back(who, &ask, progress)?),
+        Request::Undo { target } => value(&forest.step(who, &target, Step::Back)?),
+        Request::Redo { target } => value(&forest.step(who, &target, Step::Forward)?),
         Request::Status => value(&forest.status()?),
         Request::Stop => Err(Fault::new(Code::Internal, "stop is answered by the control socket")),
     }

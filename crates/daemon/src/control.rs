@@ -7,13 +7,14 @@ use crate::answer::answer;
 use crate::forest::Forest;
 use crate::protocol::{Envelope, FaultLine, Line, PROTOCOL_VERSION, Request};
 use crate::wire;
+use rustix::net::UCred;
 use std::io::{self, BufReader};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-use weald_model::{Code, Fault, Progress};
+use weald_model::{Caller, Code, Fault, Progress};
 
 /// A caller sends its one line at once; one that does not, loses its thread.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -77,7 +78,7 @@ fn connection(mut stream: UnixStream, forest: &Arc<Forest>, ending: &Sender<Endi
         return stop(stream, forest, ending);
     }
     let events = Events::new(stream.try_clone()?);
-    let outcome = guarded(forest, request, &events);
+    let outcome = guarded(forest, &caller(&peer), request, &events);
     let line = match outcome {
         Ok(value) => Line::Done { value },
         Err(fault) => Line::Fault { fault: FaultLine::from(&fault) },
@@ -85,8 +86,19 @@ fn connection(mut stream: UnixStream, forest: &Arc<Forest>, ending: &Sender<Endi
     wire::send(&mut stream, &line)
 }
 
-fn guarded(forest: &Arc<Forest>, request: Request, events: &Events) -> Result<serde_json::Value, Fault> {
-    let caught = catch_unwind(AssertUnwindSafe(|| answer(forest, request, events)));
+/// Who asks, as the log is to have it.
+fn caller(peer: &UCred) -> Caller {
+    let pid = u32::try_from(peer.pid.as_raw_nonzero().get()).unwrap_or(0);
+    Caller { pid, ..Caller::owner(peer.uid.as_raw(), peer.gid.as_raw()) }
+}
+
+fn guarded(
+    forest: &Arc<Forest>,
+    who: &Caller,
+    request: Request,
+    events: &Events,
+) -> Result<serde_json::Value, Fault> {
+    let caught = catch_unwind(AssertUnwindSafe(|| answer(forest, who, request, events)));
     caught.unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str);
         let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");

@@ -1,6 +1,6 @@
 //! One workspace of the forest, loaded or not, mounted or not.
 //!
-//! Lock order: `life` (held over mounting and unmounting), then `loaded` (held while the log is read), then `row`,
+//! Lock order: `travel` (held while it goes back to another state), then `life` (held over mounting and unmounting), then `loaded` (held while the log is read), then `row`,
 //! `figures` and `fault` (held for a moment). No other entry's lock is taken while one of these is held.
 
 use crate::head::{self, Head};
@@ -14,7 +14,7 @@ use weald_engine::{Summary, Workspace};
 use weald_fuse::connection::Handler;
 use weald_fuse::reply::Reply;
 use weald_fuse::request::Request;
-use weald_fuse::{Adapter, MemberId, Mount};
+use weald_fuse::{Adapter, MemberId, Mount, Notifier};
 use weald_model::{Errno, Fault, WorkspaceId};
 use weald_store::registry::{State, WorkspaceRow};
 
@@ -31,6 +31,7 @@ pub(crate) struct Entry {
     /// Its id.
     pub(crate) id: WorkspaceId,
     row: Mutex<WorkspaceRow>,
+    travel: Mutex<()>,
     life: Mutex<Life>,
     loaded: Mutex<Option<Arc<Workspace>>>,
     figures: Mutex<Option<Figures>>,
@@ -50,6 +51,10 @@ pub(crate) struct Live {
     pub(crate) mount: Mount,
     /// Its place in the pool.
     pub(crate) member: MemberId,
+    /// What answers its requests.
+    pub(crate) handler: Arc<LateAdapter>,
+    /// To have the kernel forget what it caches.
+    pub(crate) notifier: Notifier,
     /// Tells when the pool has seen the end of it.
     pub(crate) end: Receiver<()>,
 }
@@ -69,6 +74,7 @@ impl Entry {
         Arc::new(Self {
             id: row.id,
             row: Mutex::new(row),
+            travel: Mutex::default(),
             life: Mutex::default(),
             loaded: Mutex::default(),
             figures: Mutex::default(),
@@ -106,6 +112,11 @@ impl Entry {
     /// Takes the lock that mounting, renaming and removing hold.
     pub(crate) fn life(&self) -> MutexGuard<'_, Life> {
         locked(&self.life)
+    }
+
+    /// Takes the lock of those who bring an earlier state back.
+    pub(crate) fn travel(&self) -> MutexGuard<'_, ()> {
+        locked(&self.travel)
     }
 
     /// Why it is closed or could not be mounted.
@@ -190,14 +201,34 @@ impl Entry {
         if let Some(figures) = locked(&self.figures).clone() {
             return Ok(figures);
         }
+        let figures = self.peek_into(&mut loaded, stores, figures)?;
+        *locked(&self.figures) = Some(figures.clone());
+        Ok(figures)
+    }
+
+    /// Looks into it, and lets go of its memory again if it was not loaded.
+    pub(crate) fn peek<T>(&self, stores: &Stores, look: impl FnOnce(&Workspace) -> T) -> Result<T, Fault> {
+        let mut loaded = locked(&self.loaded);
+        if let Some(workspace) = loaded.clone() {
+            drop(loaded);
+            return Ok(look(&workspace));
+        }
+        self.peek_into(&mut loaded, stores, look)
+    }
+
+    fn peek_into<T>(
+        &self,
+        loaded: &mut Option<Arc<Workspace>>,
+        stores: &Stores,
+        look: impl FnOnce(&Workspace) -> T,
+    ) -> Result<T, Fault> {
         let mut own = None;
         let workspace = self.load_into(&mut own, stores)?;
-        let figures = figures(&workspace);
-        *locked(&self.figures) = Some(figures.clone());
+        let seen = look(&workspace);
         drop(own.take());
         // Still under the lock: nobody else gets the workspace before its log is closed.
         *loaded = close(workspace).err();
-        Ok(figures)
+        Ok(seen)
     }
 }
 
@@ -235,6 +266,11 @@ impl LateAdapter {
     /// Loads nothing yet.
     pub(crate) fn new(entry: Arc<Entry>, stores: Arc<Stores>) -> Self {
         Self { entry, stores, adapter: OnceLock::new(), loading: Mutex::default() }
+    }
+
+    /// The adapter, once the kernel has asked for something.
+    pub(crate) fn loaded(&self) -> Option<&Adapter> {
+        self.adapter.get()
     }
 
     fn adapter(&self) -> Result<&Adapter, Errno> {

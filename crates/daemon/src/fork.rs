@@ -1,4 +1,4 @@
-//! Forking: a new log that begins where another stands. Cost does not depend on what is in the workspace.
+//! Forking: a new log that begins where another stands, or stood. Cost does not depend on what is in the workspace.
 //!
 //! Order of the steps as in `create`: marker, log, row, marker away, mount. A fork waits for no disk: like any change
 //! it is durable at the first fsync in it or within the flush interval. It needs no pin of its own, since its
@@ -6,14 +6,15 @@
 
 use crate::entry::Entry;
 use crate::forest::{Claim, Forest};
+use crate::history::State;
 use crate::protocol::ForkRequest;
 use crate::report::{ForkReport, Forked};
-use crate::{card, faults, mount_point, writeback};
+use crate::{card, faults, mount_point};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 use weald_engine::Workspace;
 use weald_model::{Code, Fault, Progress};
-use weald_store::registry::{Origin, State, WorkspaceRow};
+use weald_store::registry::{self, Origin, WorkspaceRow};
 
 impl Forest {
     /// Makes one fork, or `count` of them. When one fails, those before it stay.
@@ -24,47 +25,40 @@ impl Forest {
     ) -> Result<Forked, Fault> {
         self.open_for_work()?;
         let _growing = self.lineage.read().unwrap_or_else(PoisonError::into_inner);
-        let parent = self.find(&ask.from)?;
+        let state = self.state(&ask.from)?;
         let places = places(ask);
         // All names first: either all forks can be made, or none is begun.
         let claims: Result<Vec<Claim>, Fault> = places.iter().map(|(name, _)| self.claim(name)).collect();
         let claims = claims?;
-        let workspace = parent.load(&self.stores)?;
-        let mounted_at = parent.life().mount.as_ref().map(|live| (live.mount.path.clone(), live.device()));
-        if let Some((path, device)) = mounted_at {
-            writeback::flush(&path, device);
+        if state.point.is_none() {
+            state.entry.flush();
         }
         progress.stage("forking", places.len() as u64);
         let mut forks = Vec::with_capacity(places.len());
         for (claim, (_, path)) in claims.into_iter().zip(places) {
-            forks.push(self.fork_one(&parent, &workspace, claim, path)?);
+            forks.push(self.fork_one(&state, claim, path)?);
             progress.advance(1);
         }
-        Ok(Forked { from: parent.name(), forks })
+        let from = state.report.workspace.clone();
+        Ok(Forked { from, state: state.point.map(|_| state.report), forks })
     }
 
-    fn fork_one(
-        &self,
-        parent: &Entry,
-        workspace: &Workspace,
-        claim: Claim,
-        mount_path: PathBuf,
-    ) -> Result<ForkReport, Fault> {
+    fn fork_one(&self, state: &State, claim: Claim, mount_path: PathBuf) -> Result<ForkReport, Fault> {
         mount_point::prepare(&mount_path)?;
         let mut row = WorkspaceRow {
             id: self.stores.fresh_id(),
             name: claim.name().to_owned(),
-            state: State::Active,
+            state: registry::State::Active,
             created_at: self.stores.now(),
             trashed_at: None,
             mount_path,
-            ..parent.row()
+            ..state.entry.row()
         };
         let undo = |row: &WorkspaceRow| {
             self.stores.discard(row.id, None);
             mount_point::discard(&row.mount_path);
         };
-        let fork = self.grow_fork(workspace, &mut row).inspect_err(|_| undo(&row))?;
+        let fork = self.grow_fork(state, &mut row).inspect_err(|_| undo(&row))?;
         let entry = Entry::with(row.clone(), fork);
         if let Err(fault) = self.mount(&entry) {
             let _ = self.stores.home.registry().delete_workspace(row.id);
@@ -77,10 +71,15 @@ impl Forest {
     }
 
     /// Makes log and row.
-    fn grow_fork(&self, workspace: &Workspace, row: &mut WorkspaceRow) -> Result<Arc<Workspace>, Fault> {
+    fn grow_fork(&self, state: &State, row: &mut WorkspaceRow) -> Result<Arc<Workspace>, Fault> {
         self.stores.mark(row.id)?;
         let failed = |error: &_| faults::open(&row.name, error);
-        let fork = workspace.fork(row.id, &card::write(row)).map_err(|error| failed(&error))?;
+        let card = card::write(row);
+        let fork = match state.point {
+            None => state.workspace.fork(row.id, &card),
+            Some(point) => state.workspace.fork_at(point, row.id, &card),
+        };
+        let fork = fork.map_err(|error| failed(&error))?;
         let origin = Workspace::origin(&self.stores.shared, row.id).map_err(|error| failed(&error))?;
         row.origin = origin.parent.map(|(parent, seq)| Origin { parent, seq });
         self.stores.home.registry().insert_workspace(row).map_err(faults::registry)?;

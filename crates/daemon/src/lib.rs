@@ -2,18 +2,20 @@
 //!
 //! Invariants: one daemon per home; nothing is visible before it is whole and durable; what is removed can be had
 //! back until the trash is emptied. Read first [`protocol`] (what can be asked), then `forest` (the set of
-//! workspaces) and its verbs (`create`, `fork`, `rename`, `removal`, `trash`, `survey`), [`run`] (life of the
+//! workspaces) and its verbs (`create`, `fork`, `rename`, `removal`, `trash`, `survey`, `history`, `restore`, `compare`), [`run`] (life of the
 //! process) and [`launch`] (how a command finds it).
 
 pub mod ask;
 pub mod launch;
 pub mod protocol;
+pub mod refs;
 pub mod report;
 pub mod run;
 
 mod anchor;
 mod answer;
 mod card;
+mod compare;
 mod config;
 mod control;
 mod create;
@@ -24,15 +26,19 @@ mod forest;
 mod fork;
 mod gc;
 mod head;
+mod history;
 mod known;
 mod memory;
 mod mount_point;
 mod mounting;
 mod occupants;
+mod open_files;
+mod patch;
 mod programs;
 mod reconcile;
 mod removal;
 mod rename;
+mod restore;
 mod sources;
 mod stores;
 mod survey;

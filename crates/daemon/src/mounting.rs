@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 use weald_fuse::transport::dev::Device;
-use weald_fuse::{Access, Caching, Connection, MountOptions, Unmount};
+use weald_fuse::{Access, Caching, Connection, MountOptions, Notifier, Unmount};
 use weald_model::{Code, Fault};
 use weald_store::registry::WorkspaceRow;
 
@@ -58,7 +58,8 @@ impl Forest {
         let host = |error: std::io::Error| Fault::host("serving the mount", &error);
         let device = Arc::new(Device::new(device).map_err(host)?);
         let handler = Arc::new(LateAdapter::new(entry.clone(), Arc::clone(&self.stores)));
-        let connection = Connection::new(device, handler, Caching::default());
+        let connection = Connection::new(device, handler.clone(), Caching::default());
+        let notifier = Notifier::new(connection.transport().clone());
         let (sender, end) = channel();
         let ended = Arc::downgrade(entry);
         let on_end = Box::new(move |member| {
@@ -69,7 +70,7 @@ impl Forest {
             }
         });
         let member = self.pool.add(connection, on_end).map_err(host)?;
-        Ok(Live { mount, member, end })
+        Ok(Live { mount, member, handler, notifier, end })
     }
 
     /// Takes a workspace out of the file tree. Refuses, with names, when somebody is in it, unless `how` is lazy:
@@ -115,6 +116,14 @@ impl Entry {
     /// Device number of its mount, as `st_dev` has it.
     pub(crate) fn device(&self) -> Option<u64> {
         self.life().mount.as_ref().map(Live::device)
+    }
+
+    /// Has the kernel hand over what programs wrote through shared mappings. The lock is not held over it.
+    pub(crate) fn flush(&self) {
+        let mounted = self.life().mount.as_ref().map(|live| (live.mount.path.clone(), live.device()));
+        if let Some((path, device)) = mounted {
+            flush(&path, device);
+        }
     }
 
     /// True while it is in the file tree.

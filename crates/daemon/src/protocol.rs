@@ -6,7 +6,8 @@
 //! prints them as they are, so their field names are stable (docs/cli-json.md).
 //! Invariant: a line is at most [`LINE_BYTES_MAX`] long; longer ones are refused before they are buffered.
 
-use crate::report::GcOptions;
+use crate::refs::Spot;
+use crate::report::{Bytes, GcOptions};
 use serde::{Deserialize, Serialize};
 use weald_model::{Code, Fault};
 
@@ -60,8 +61,8 @@ pub struct CreateRequest {
 /// What `weald fork` asks.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ForkRequest {
-    /// The workspace to fork.
-    pub from: Target,
+    /// The state to fork.
+    pub from: Spot,
     /// Name of the fork, or the stem of the names.
     pub name: String,
     /// Makes `name-1` to `name-N`.
@@ -70,6 +71,71 @@ pub struct ForkRequest {
     pub at: Option<String>,
     /// Absolute directory of mount points.
     pub mount_root: String,
+}
+
+/// What `weald snapshot` asks.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SnapshotRequest {
+    /// The workspace; when there is none of that name and no note, the name is the note of one of `here`.
+    pub target: Target,
+    /// Where the caller stands.
+    pub here: Target,
+    /// What it is for.
+    pub note: Option<String>,
+    /// Words to find it by; also what keeps it for ever.
+    pub tags: Vec<String>,
+    /// Taken by `weald run --snapshot`.
+    pub before_run: bool,
+}
+
+/// What `weald history` asks.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct HistoryRequest {
+    /// The workspace; all of them when missing.
+    pub target: Option<Target>,
+    /// At most so many, newest first.
+    pub limit: Option<u64>,
+    /// Only those whose note has this text, in any case.
+    pub grep: Option<String>,
+    /// Only those with this tag.
+    pub tag: Option<String>,
+}
+
+/// What `weald restore` asks.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RestoreRequest {
+    /// The state to bring back.
+    pub state: Spot,
+    /// Only these paths, as they were typed; everything when empty.
+    pub paths: Vec<Bytes>,
+    /// Where the caller stands: paths begin there when it is in the workspace, else at its root.
+    pub directory: Option<Bytes>,
+}
+
+/// What `weald diff` asks.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct DiffRequest {
+    /// The earlier state; the last snapshot when missing.
+    pub from: Option<Spot>,
+    /// The later one; the present of the same workspace when missing.
+    pub to: Option<Spot>,
+    /// The workspace when neither names one.
+    pub here: Target,
+    /// How much is to be told.
+    pub detail: Detail,
+}
+
+/// How much of a difference is told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Detail {
+    /// Paths.
+    #[default]
+    Paths,
+    /// Counts of lines, too.
+    Stat,
+    /// Patches, too.
+    Patch,
 }
 
 /// Everything that can be asked.
@@ -176,6 +242,24 @@ pub enum Request {
         target: Target,
         /// Keep it in the source repository.
         tag: bool,
+    },
+    /// A snapshot; answers [`crate::report::SnapshotReport`].
+    Snapshot(SnapshotRequest),
+    /// Snapshots; answers `Vec<SnapshotReport>`, newest first.
+    History(HistoryRequest),
+    /// What differs; answers [`crate::report::DiffReport`].
+    Diff(DiffRequest),
+    /// A state brought back; answers [`crate::report::RestoreReport`].
+    Restore(RestoreRequest),
+    /// One step back; answers [`crate::report::UndoReport`].
+    Undo {
+        /// Which.
+        target: Target,
+    },
+    /// One step forward again; answers [`crate::report::UndoReport`].
+    Redo {
+        /// Which.
+        target: Target,
     },
     /// How the daemon is; answers [`crate::report::Status`].
     Status,

@@ -8,20 +8,21 @@ use crate::occupants;
 use crate::protocol::{FaultLine, Target};
 use crate::report::{Refusal, Removed};
 use std::sync::Arc;
+use weald_engine::Occasion;
 use weald_fuse::Unmount;
-use weald_model::Fault;
+use weald_model::{Caller, Fault};
 use weald_store::registry::State;
 
 impl Forest {
     /// Removes each of the targets that nothing speaks against.
-    pub(crate) fn remove(&self, targets: &[Target], force: bool) -> Result<Removed, Fault> {
+    pub(crate) fn remove(&self, who: &Caller, targets: &[Target], force: bool) -> Result<Removed, Fault> {
         self.open_for_work()?;
         let mut removed = Removed { removed: Vec::new(), refused: Vec::new() };
         for target in targets {
             let found = self.find(target);
             let name =
                 found.as_ref().map(|entry| entry.name()).ok().or(target.name.clone()).unwrap_or_default();
-            match found.and_then(|entry| self.remove_one(&entry, force)) {
+            match found.and_then(|entry| self.remove_one(who, &entry, force)) {
                 Ok(()) => removed.removed.push(name),
                 Err(fault) => removed.refused.push(Refusal { name, fault: FaultLine::from(&fault) }),
             }
@@ -29,7 +30,7 @@ impl Forest {
         Ok(removed)
     }
 
-    fn remove_one(&self, entry: &Arc<Entry>, force: bool) -> Result<(), Fault> {
+    fn remove_one(&self, who: &Caller, entry: &Arc<Entry>, force: bool) -> Result<(), Fault> {
         let damaged = entry.load(&self.stores).is_err();
         if !force && !damaged {
             self.check_empty(entry)?;
@@ -45,6 +46,9 @@ impl Forest {
         let how = if force { Unmount::Lazy } else { Unmount::Normal };
         self.unmount_locked(entry, &mut life, how)?;
         drop(life);
+        if !damaged {
+            self.keep_last_state(entry, who);
+        }
         if let Ok(figures) = entry.figures(&self.stores) {
             row.files = figures.summary.files;
             row.size_bytes = figures.summary.size_bytes;
@@ -58,6 +62,16 @@ impl Forest {
         entry.unload(&self.stores);
         mount_point::discard(&row.mount_path);
         Ok(())
+    }
+
+    /// Takes a snapshot of what is removed. On a full disk there is none, and nothing is lost either: the log stays.
+    fn keep_last_state(&self, entry: &Entry, who: &Caller) {
+        let taken = entry.load(&self.stores).and_then(|workspace| {
+            self.take_snapshot(entry, &workspace, who, "before it was removed", &[], Occasion::BeforeRemove)
+        });
+        if let Err(fault) = taken {
+            eprintln!("weald: {}: {fault} [{}]", entry.name(), fault.code);
+        }
     }
 
     fn check_empty(&self, entry: &Entry) -> Result<(), Fault> {

@@ -4,6 +4,12 @@
 //! Invariant: fields are only added, never renamed or given another meaning. Times are RFC 3339 in UTC, sizes
 //! are bytes. Read next: [`crate::protocol`] for which request gets which answer.
 
+mod history;
+
+pub use history::{
+    Bytes, DiffEntry, DiffReport, LineCounts, RestoreReport, SnapshotReport, StateReport, Totals, UndoReport,
+};
+
 use crate::protocol::FaultLine;
 use serde::{Deserialize, Serialize};
 
@@ -123,6 +129,9 @@ pub struct Created {
 pub struct Forked {
     /// The workspace forked from.
     pub from: String,
+    /// Which of its states; not there when it was the present.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<StateReport>,
     /// The new ones, in order.
     pub forks: Vec<ForkReport>,
 }
@@ -148,8 +157,8 @@ pub struct Info {
     pub mount: MountReport,
     /// Where it comes from.
     pub source: SourceReport,
-    /// Snapshots of it; none yet.
-    pub snapshots: Vec<serde_json::Value>,
+    /// Its snapshots, newest first.
+    pub snapshots: Vec<SnapshotReport>,
     /// What it costs.
     pub store: StoreReport,
 }

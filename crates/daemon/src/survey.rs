@@ -70,7 +70,8 @@ impl Forest {
             pin: git.then(|| weald_git::pin::pin_name(self.first_parent(&stored))),
         };
         let store = self.store(&entry, &stored, figures.as_ref());
-        Ok(Info { row, mount, source, snapshots: Vec::new(), store })
+        let snapshots = self.snapshots_of(&entry);
+        Ok(Info { row, mount, source, snapshots, store })
     }
 
     /// The workspace a line of forks began with; its pin keeps the base of them all.

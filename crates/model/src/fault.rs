@@ -75,6 +75,14 @@ codes! {
     Internal = 27,
     /// The source uses a feature Weald does not support.
     UnsupportedSource = 28,
+    /// The words behind the `@` name no state that is kept: no snapshot, moment or operation. `weald history` lists them.
+    UnknownState = 30,
+    /// The words behind the `@` fit several snapshots. Use the id.
+    AmbiguousState = 31,
+    /// The path is in none of the states compared: neither in the one to restore nor in the present.
+    UnknownPath = 32,
+    /// There is no step to go back, or to go forward again.
+    NothingToUndo = 33,
     /// The file config.toml in Weald's home cannot be used. Nothing goes by it until it is put right.
     BadConfig = 40,
     /// There is no setting of that name. `weald config` shows all.

@@ -39,6 +39,7 @@ fn show(info: &Info) {
         ("pin", info.source.pin.clone().unwrap_or_default()),
         ("files", figures(row.files, row.size_bytes)),
         ("private", row.private_bytes.map(words::size).unwrap_or_default()),
+        ("snapshots", snapshots(info)),
         ("on disk", on_disk(info)),
         ("shared by", words::count(info.store.shared_by, "other workspace")),
         ("dedup", format!("{:.2}×", info.store.dedup_ratio)),
@@ -66,6 +67,12 @@ fn figures(files: Option<u64>, size: Option<u64>) -> String {
         (Some(files), Some(size)) => format!("{}, {}", words::grouped(files), words::size(size)),
         _ => String::new(),
     }
+}
+
+fn snapshots(info: &Info) -> String {
+    let Some(last) = info.snapshots.first() else { return "none".to_owned() };
+    let when = words::ago(now() - last.created_at.0);
+    format!("{}, the last {when}", words::grouped(info.snapshots.len() as u64))
 }
 
 fn on_disk(info: &Info) -> String {

@@ -4,6 +4,7 @@ mod anchor;
 mod config;
 mod create;
 mod daemon;
+mod diff;
 mod doctor;
 mod fork;
 mod gc;
@@ -12,7 +13,10 @@ mod list;
 mod mounts;
 mod place;
 mod remove;
+mod restore;
+mod run;
 mod shell;
+mod snapshot;
 mod status;
 mod trash;
 mod verify;
@@ -33,6 +37,13 @@ pub(crate) fn run(context: &Context, command: Command) -> Result<Outcome, Fault>
         Command::Path(args) => place::path(context, args),
         Command::Rename(args) => place::rename(context, args),
         Command::Remove(args) => remove::run(context, args),
+        Command::Snapshot(args) => snapshot::run(context, args),
+        Command::History(args) => snapshot::history(context, args),
+        Command::Diff(args) => diff::run(context, args),
+        Command::Restore(args) => restore::run(context, args),
+        Command::Undo(args) => restore::undo(context, args),
+        Command::Redo(args) => restore::redo(context, args),
+        Command::Run(args) => run::run(context, args),
         Command::Trash(command) => trash::run(context, command),
         Command::Doctor(args) => doctor::run(context, args),
         Command::Gc(command) => gc::run(context, command),

@@ -4,6 +4,8 @@
 #![allow(dead_code, reason = "each test file uses a part")]
 #![allow(clippy::unwrap_used, reason = "a test may panic, in its shared functions too")]
 
+pub(crate) mod programs;
+
 use rustix::event::{PollFd, PollFlags};
 use rustix::process::{PidfdFlags, Signal};
 
