@@ -50,6 +50,8 @@ pub(crate) struct Scale {
     workspaces: usize,
     /// Files made and removed.
     churned_files: usize,
+    /// Snapshots of the row about many.
+    snapshots: usize,
     /// Bytes of the disk.
     disk_bytes: u64,
     /// Uses the large repository, and builds something large.
@@ -63,6 +65,7 @@ const FULL: Scale = Scale {
     private_file_bytes: 100_000,
     workspaces: 100,
     churned_files: 10_000,
+    snapshots: 10_000,
     disk_bytes: 24 << 30,
     large: true,
 };
@@ -75,6 +78,7 @@ const SMALL: Scale = Scale {
     private_file_bytes: 10_000,
     workspaces: 10,
     churned_files: 1_000,
+    snapshots: 100,
     disk_bytes: 4 << 30,
     large: false,
 };

@@ -4,6 +4,7 @@ mod build;
 mod create;
 mod daemon;
 mod fork;
+mod history;
 mod tree;
 
 use super::Bench;
@@ -21,6 +22,10 @@ pub(super) const ALL: &[(&str, Row)] = &[
     ("first-create", create::first),
     ("fork", fork::time),
     ("fork-disk", fork::disk),
+    ("snapshot", history::snapshot),
+    ("restore", history::restore),
+    ("snapshots", history::many),
+    ("log", history::log),
     ("warm", tree::warm),
     ("churn", tree::churn),
     ("make", build::make),

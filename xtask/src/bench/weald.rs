@@ -54,6 +54,21 @@ impl Weald {
         Ok(text.split_whitespace().next().context("du said nothing")?.parse()?)
     }
 
+    /// Bytes in the logs' record files, without the zeros written ahead.
+    pub(super) fn log_bytes(&self) -> Result<f64> {
+        let mut sum = 0;
+        for log in std::fs::read_dir(self.home.join("logs"))? {
+            for file in std::fs::read_dir(log?.path())? {
+                let file = file?;
+                if file.file_name().to_string_lossy().starts_with("log-") {
+                    let bytes = std::fs::read(file.path())?;
+                    sum += bytes.iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1);
+                }
+            }
+        }
+        Ok(sum as f64)
+    }
+
     /// The daemon's share of memory in bytes (PSS: shared pages count by the number of sharers).
     pub(super) fn memory_bytes(&self) -> Result<f64> {
         let status = output(&mut self.command(&["status", "--json"]))?;
