@@ -37,15 +37,17 @@ impl Workspace {
         if data.is_empty() {
             return Ok(());
         }
-        let crc = crc32c::crc32c(data);
         let (stored, inline) = match data.len() {
             0..=INLINE_BYTES_MAX => (Stored::Inline, data),
-            _ => (Stored::At(self.put_data(data)?), &[][..]),
+            _ => {
+                let hash = *blake3::hash(data).as_bytes();
+                (Stored::At { place: self.put_data(data)?, hash }, &[][..])
+            }
         };
         let drop_privileges = who.kill_privileges;
         self.change_with(who, inline, |state, _| {
             state.with(&self.base, ino, |inode| inode.content().map(|_| ()))?;
-            Ok((Some(Change::Write { ino, offset, len, crc, stored, drop_privileges }), ()))
+            Ok((Some(Change::Write { ino, offset, len, stored, drop_privileges }), ()))
         })
     }
 

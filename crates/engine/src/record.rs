@@ -67,7 +67,6 @@ pub(crate) enum Change {
         ino: Ino,
         offset: u64,
         len: u32,
-        crc: u32,
         stored: Stored,
         drop_privileges: bool,
     },
@@ -181,8 +180,8 @@ pub(crate) struct Make {
 pub(crate) enum Stored {
     /// Behind this record in the log.
     Inline,
-    /// In a data segment.
-    At(Place),
+    /// In a data segment; with the BLAKE3 hash of the bytes, so that the log's chain covers them, too.
+    At { place: Place, hash: [u8; 32] },
 }
 
 /// New values of attributes, times resolved.
@@ -268,16 +267,16 @@ impl Change {
                     make.encode(w);
                 }
             }
-            Change::Write { ino, offset, len, crc, stored, drop_privileges } => {
+            Change::Write { ino, offset, len, stored, drop_privileges } => {
                 w.tag(7);
                 w.ino(*ino);
                 w.number(*offset);
                 w.number(u64::from(*len));
-                w.raw(&crc.to_le_bytes());
                 w.bool(*drop_privileges);
-                w.bool(matches!(stored, Stored::At(_)));
-                if let Stored::At(place) = stored {
+                w.bool(matches!(stored, Stored::At { .. }));
+                if let Stored::At { place, hash } = stored {
                     w.raw(&place.to_bytes());
+                    w.raw(hash);
                 }
             }
             Change::Attach { ino, hash, len } => {
@@ -372,14 +371,13 @@ impl Change {
                 whiteout: if r.bool()? { Some(Box::new(Make::decode(r)?)) } else { None },
             },
             7 => {
-                let (ino, offset, len, crc) =
-                    (r.ino()?, r.number()?, r.small()?, u32::from_le_bytes(r.raw()?));
+                let (ino, offset, len) = (r.ino()?, r.number()?, r.small()?);
                 let drop_privileges = r.bool()?;
                 let stored = match r.bool()? {
                     false => Stored::Inline,
-                    true => Stored::At(Place::from_bytes(&r.raw()?)),
+                    true => Stored::At { place: Place::from_bytes(&r.raw()?), hash: r.raw()? },
                 };
-                Change::Write { ino, offset, len, crc, stored, drop_privileges }
+                Change::Write { ino, offset, len, stored, drop_privileges }
             }
             8 => Change::Attach { ino: r.ino()?, hash: r.raw()?, len: r.number()? },
             9 => Change::Set { ino: r.ino()?, fields: Fields::decode(r)? },

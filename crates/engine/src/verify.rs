@@ -66,15 +66,15 @@ impl Seen {
             return Err(format!("record {seq} says what the workspace is, or does not where it must"));
         }
         match record.change {
-            Change::Write { len, crc, stored: Stored::Inline, .. } => {
-                let is_same = stored.inline.len() == len as usize && crc32c::crc32c(stored.inline) == crc;
+            Change::Write { len, stored: Stored::Inline, .. } => {
+                let is_same = stored.inline.len() == len as usize;
                 is_same.then_some(()).ok_or_else(|| format!("the data is not what record {seq} wrote"))
             }
-            Change::Write { len, crc, stored: Stored::At(place), .. } => {
+            Change::Write { len, stored: Stored::At { place, hash }, .. } => {
                 if place.log != self.id || place.file & Place::DATA == 0 {
                     return Err(format!("record {seq} wrote to another log"));
                 }
-                self.named.push(Named { place, len, crc, seq });
+                self.named.push(Named { place, len, hash, seq });
                 Ok(())
             }
             Change::Attach { hash, .. } => {

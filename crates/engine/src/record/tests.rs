@@ -24,8 +24,13 @@ fn sample() -> impl Strategy<Value = Record> {
                 ino,
                 offset: number,
                 len: small,
-                crc: small,
-                stored: Stored::Inline,
+                stored: match small % 2 {
+                    0 => Stored::Inline,
+                    _ => Stored::At {
+                        place: Place { log: WorkspaceId(number), file: small, offset: number },
+                        hash: [9; 32],
+                    },
+                },
                 drop_privileges: true,
             },
             5 => Change::Attach { ino, hash: [7; 32], len: number },

@@ -93,7 +93,7 @@ impl State {
             Change::Write { ino, offset, len, stored, drop_privileges, .. } => {
                 let place = match stored {
                     Stored::Inline => at.inline,
-                    Stored::At(place) => *place,
+                    Stored::At { place, .. } => *place,
                 };
                 let len = u64::from(*len);
                 self.edit(base, *ino, time, *drop_privileges, |inode, content| {

@@ -77,8 +77,8 @@ pub struct Named {
     pub place: Place,
     /// Bytes.
     pub len: u32,
-    /// CRC of the data.
-    pub crc: u32,
+    /// BLAKE3 hash of the data.
+    pub hash: [u8; 32],
     /// The record.
     pub seq: u64,
 }

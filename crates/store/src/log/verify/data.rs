@@ -162,7 +162,7 @@ impl Scan<'_, '_> {
             None => self.tell(start, format!("the checksum of data that record {seq} names is wrong")),
             Some(chunk) => {
                 let is_same =
-                    chunk.len == named.len as usize && crc32c::crc32c(&self.buf[..chunk.len]) == named.crc;
+                    chunk.len == named.len as usize && blake3::hash(&self.buf[..chunk.len]) == named.hash;
                 if !is_same {
                     self.tell(start, format!("the data is not what record {seq} wrote"));
                 }

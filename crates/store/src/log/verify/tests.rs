@@ -1,7 +1,10 @@
 //! What verification finds: each flipped byte, each cut, each rewriting. Mistakes of others have their tests by name.
 
 use super::super::faulty_disk::FaultyDisk;
-use super::super::format::{Commit, Frame, FrameKind, HEADER_BYTES, Salt, SegmentHeader};
+use super::super::format::{
+    CHUNK_HEADER_BYTES, Commit, Frame, FrameKind, HEADER_BYTES, Salt, SegmentHeader, block_sums,
+    chunk_data_bytes, encode_chunk_header,
+};
 use super::super::tests::{ID, SMALL, faulty};
 use super::*;
 use crate::log::{Durability, Limits, Log};
@@ -12,14 +15,15 @@ use std::sync::Arc;
 fn body(place: Place, data: &[u8]) -> Vec<u8> {
     let mut body = place.to_bytes().to_vec();
     body.extend_from_slice(&(data.len() as u32).to_le_bytes());
-    body.extend_from_slice(&crc32c::crc32c(data).to_le_bytes());
+    body.extend_from_slice(blake3::hash(data).as_bytes());
     body
 }
 
 fn named(record: &Record<'_>) -> Option<Named> {
     let place = Place::from_bytes(record.body.get(..20)?.try_into().unwrap());
-    let number = |at: usize| Some(u32::from_le_bytes(record.body.get(at..at + 4)?.try_into().unwrap()));
-    Some(Named { place, len: number(20)?, crc: number(24)?, seq: record.seq })
+    let len = u32::from_le_bytes(record.body.get(20..24)?.try_into().unwrap());
+    let hash = record.body.get(24..56)?.try_into().unwrap();
+    Some(Named { place, len, hash, seq: record.seq })
 }
 
 /// A log of several log and data segments, with everything in it that a log can have.
@@ -188,6 +192,28 @@ fn an_audit_check_recomputes_record_hashes() {
     let (_, problems) = verify(&logs, &Expected::default());
     assert!(problems[0].what.contains("a record was changed"), "{problems:?}");
     assert_eq!(problems[0].file, logs.files.path(ID, 0));
+}
+
+#[test]
+fn data_changed_together_with_its_checksums_is_told_by_its_record() {
+    let (disk, logs) = faulty(SMALL);
+    make(&logs);
+    let (path, start) = (logs.files.path(ID, Place::DATA), HEADER_BYTES);
+    change(&disk, &path, |bytes| {
+        let header = bytes[start..start + CHUNK_HEADER_BYTES].try_into().unwrap();
+        let from = start + CHUNK_HEADER_BYTES;
+        let to = from + chunk_data_bytes(&header).unwrap();
+        bytes[from + 9] ^= 4;
+        let sums = block_sums(&bytes[from..to]);
+        let salt = Salt::new(ID, Place::DATA);
+        let forged = encode_chunk_header(salt, start as u64, &bytes[from..to], &sums);
+        bytes[start..from].copy_from_slice(&forged);
+        bytes[to..to + sums.len()].copy_from_slice(&sums);
+    });
+    let (_, problems) = verify(&logs, &Expected::default());
+    let [problem] = &problems[..] else { panic!("{problems:?}") };
+    assert_eq!((&problem.file, problem.offset), (&path, start as u64));
+    assert!(problem.what.contains("is not what record 2 wrote"), "{problem:?}");
 }
 
 #[test]
