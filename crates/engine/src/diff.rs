@@ -16,7 +16,7 @@ const COMPARE_BYTES: usize = 1 << 20;
 /// One path that is not the same in both.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
-    /// Path from the root.
+    /// Path from the root; empty for the root itself.
     pub path: Vec<u8>,
     /// Its attributes in the first; None when it is not there.
     pub old: Option<Attr>,
@@ -36,7 +36,11 @@ pub fn diff(a: &Past, b: &Past, each: &mut dyn FnMut(Difference) -> bool) -> Res
         false => None,
     };
     let mut walk = Walk { a, b, dirty, each, path: Vec::new() };
-    walk.dirs(Some(Ino::ROOT), Some(Ino::ROOT)).map(|_| ())
+    let root = Some(Dent { ino: Ino::ROOT, kind: FileKind::Dir, cookie: 0 });
+    if walk.compare(root, root)? {
+        walk.dirs(Some(Ino::ROOT), Some(Ino::ROOT))?;
+    }
+    Ok(())
 }
 
 struct Walk<'a> {

@@ -109,6 +109,12 @@ impl Past {
         Summary { files, size_bytes, private_bytes, records: self.point.seq }
     }
 
+    /// Counts everything again and says what does not fit together: links, parents, streams, figures. Cost: the
+    /// whole tree, no content.
+    pub fn check(&self) -> Result<std::result::Result<(), String>> {
+        self.state.check(&self.base)
+    }
+
     pub(crate) fn state(&self) -> &State {
         &self.state
     }

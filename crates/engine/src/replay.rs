@@ -140,8 +140,10 @@ impl<'a> Replay<'a> {
             Some(parent) => self.start_fork(parent, root)?,
         };
         let state = state.begin();
-        self.shared.keep(Point { log: self.id, seq: 1 }, state.clone());
+        let at = Point { log: self.id, seq: 1 };
+        self.shared.keep(at, state.clone());
         self.state = Some(state);
+        self.keep(at, None);
         Ok(())
     }
 
@@ -181,14 +183,14 @@ impl<'a> Replay<'a> {
         if let Change::Program { number, name } = record.change {
             self.programs.define(number, name);
         }
-        self.keep(at.point, &record.change);
+        self.keep(at.point, Some(&record.change));
         Ok(())
     }
 
     /// Keeps the state where somebody will ask for it.
-    fn keep(&self, at: Point, change: &Change) {
+    fn keep(&self, at: Point, change: Option<&Change>) {
         let Some(state) = &self.state else { return };
-        let marked = if let Change::Forked { child } = change { Some(*child) } else { None };
+        let marked = if let Some(Change::Forked { child }) = change { Some(*child) } else { None };
         if marked.is_some() || self.forks.contains(&at.seq) {
             self.shared.keep_forks(at, marked, || ForkStart {
                 state: state.clone(),
@@ -196,7 +198,7 @@ impl<'a> Replay<'a> {
                 is_marked: false,
             });
         }
-        if matches!(change, Change::Snapshot { .. }) || at.seq.is_multiple_of(RECORDS_BETWEEN) {
+        if matches!(change, Some(Change::Snapshot { .. })) || at.seq.is_multiple_of(RECORDS_BETWEEN) {
             self.shared.keep(at, state.clone());
         }
         let mut targets = self.targets.borrow_mut();

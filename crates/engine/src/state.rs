@@ -13,6 +13,7 @@ use std::sync::Arc;
 use weald_model::{Attr, Errno, FileKind, Ino, Name, Result, Timestamp};
 
 mod apply;
+mod check;
 mod compare;
 mod restore;
 

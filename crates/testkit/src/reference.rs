@@ -174,6 +174,11 @@ impl Reference {
         }
     }
 
+    /// Drops every inode without a name that is not held.
+    pub fn forget_all_but(&mut self, held: &[Option<Ino>]) {
+        self.inodes.retain(|ino, inode| inode.nlink > 0 || held.contains(&Some(*ino)));
+    }
+
     /// Drops every inode without a name: nothing is open after a fresh mount.
     pub fn purge_orphans(&mut self) {
         self.inodes.retain(|_, inode| inode.nlink > 0);

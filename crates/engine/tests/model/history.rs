@@ -176,6 +176,13 @@ fn restored_path_does_not_change_its_file_under_another_name() {
     engine.restore(&USER, &then, &paths(&["a", "b"])).unwrap();
     assert_eq!(engine.lookup(Ino::ROOT, b"a").unwrap().ino, a, "both names are restored: one file again");
     assert_eq!((engine.attr(a).unwrap().nlink, read(&engine, a)), (2, "old".to_owned()));
+    assert_eq!(engine.attr(a).unwrap().ctime, then.attr(a).unwrap().ctime);
+    engine.unlink(&USER, Ino::ROOT, b"a").unwrap();
+    engine.unlink(&USER, Ino::ROOT, b"b").unwrap();
+    engine.restore(&USER, &then, &paths(&["b"])).unwrap();
+    let alone = engine.lookup(Ino::ROOT, b"b").unwrap();
+    assert_eq!((alone.ino, alone.nlink, alone.mtime), (a, 1, then.attr(a).unwrap().mtime));
+    assert!(alone.ctime > then.attr(a).unwrap().ctime, "it is not quite what it was");
 }
 
 #[test]

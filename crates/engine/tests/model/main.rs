@@ -11,6 +11,7 @@ mod large;
 mod steps;
 mod stream;
 mod threads;
+mod travel;
 mod world;
 
 use proptest::prelude::*;
@@ -57,6 +58,11 @@ proptest! {
 
     #[test]
     fn restart_and_kill_change_nothing(base in base(), limits in limits(), steps in steps(Mix::RESTARTS, 50)) {
+        run(base, limits, &steps)?;
+    }
+
+    #[test]
+    fn past_is_what_was_and_restore_brings_it_back(base in base(), limits in limits(), steps in steps(Mix::TRAVELS, 60)) {
         run(base, limits, &steps)?;
     }
 

@@ -3,7 +3,7 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 use weald_testkit::crash_disk::Failure;
-use weald_testkit::operation::Operation;
+use weald_testkit::operation::{GOOD_NAMES, Operation};
 use weald_testkit::strategy::operation;
 
 /// Most workspaces in a world.
@@ -28,6 +28,29 @@ pub(crate) enum Step {
     FailedSync { stem: usize, nth: u64 },
     /// Operations on a disk with so much space left.
     Full { stem: usize, free: u64, operations: Vec<Operation> },
+    /// Nothing for a while, so that a step of undo ends.
+    Wait,
+    /// A snapshot, which is durable.
+    Snapshot { stem: usize },
+    /// A look at one moment of the past, and at what differs from it in another.
+    Look { stem: usize, moment: usize, other: usize },
+    /// Everything, or these paths, becomes what it was; the kernel forgets what it does not hold, or not.
+    Restore { stem: usize, moment: usize, paths: Vec<Chosen>, forget: bool },
+    /// One step back.
+    Undo { stem: usize },
+    /// One step on again.
+    Redo { stem: usize },
+    /// A fork of a moment of the past.
+    ForkAt { stem: usize, moment: usize, sync: bool },
+}
+
+/// A path to restore.
+#[derive(Clone, Debug)]
+pub(crate) enum Chosen {
+    /// One of those that are there now or were then.
+    There(usize),
+    /// Any, of these names.
+    Any(Vec<u8>),
 }
 
 /// Weights of the kinds of steps beside operations, which have 40.
@@ -37,17 +60,20 @@ pub(crate) struct Mix {
     restart: u32,
     crash: u32,
     fault: u32,
+    travel: u32,
 }
 
 impl Mix {
     /// Operations and forks.
-    pub(crate) const FORKS: Mix = Mix { fork: 2, restart: 0, crash: 0, fault: 0 };
+    pub(crate) const FORKS: Mix = Mix { fork: 2, restart: 0, crash: 0, fault: 0, travel: 0 };
     /// Also clean stops and kills.
-    pub(crate) const RESTARTS: Mix = Mix { fork: 2, restart: 4, crash: 0, fault: 0 };
+    pub(crate) const RESTARTS: Mix = Mix { fork: 2, restart: 4, crash: 0, fault: 0, travel: 0 };
     /// Also power cuts.
-    pub(crate) const CRASHES: Mix = Mix { fork: 2, restart: 1, crash: 5, fault: 0 };
+    pub(crate) const CRASHES: Mix = Mix { fork: 2, restart: 1, crash: 5, fault: 0, travel: 0 };
+    /// Going back and forth in time, with restarts and power cuts.
+    pub(crate) const TRAVELS: Mix = Mix { fork: 1, restart: 2, crash: 1, fault: 0, travel: 5 };
     /// Everything, mostly faults.
-    pub(crate) const FAULTS: Mix = Mix { fork: 2, restart: 1, crash: 2, fault: 12 };
+    pub(crate) const FAULTS: Mix = Mix { fork: 2, restart: 1, crash: 2, fault: 12, travel: 1 };
 }
 
 /// A random history of at most `most` steps.
@@ -82,8 +108,46 @@ fn step(mix: Mix) -> impl Strategy<Value = Step> {
                 .boxed(),
         ),
     ];
+    choices.extend(travels(mix.travel));
     choices.retain(|choice| choice.0 > 0);
     prop::strategy::Union::new_weighted(choices)
+}
+
+/// Steps that have to do with the past.
+fn travels(weight: u32) -> Vec<(u32, BoxedStrategy<Step>)> {
+    let stem = || 0..STEMS_MAX;
+    let moment = any::<usize>;
+    let names = || vec(prop_oneof![8 => 0u8..3, 1 => 3u8..GOOD_NAMES], 0..4);
+    let path =
+        || prop_oneof![9 => any::<usize>().prop_map(Chosen::There), 1 => names().prop_map(Chosen::Any)];
+    let paths = prop_oneof![
+        1 => Just(Vec::new()),
+        4 => vec(path(), 1..4),
+    ];
+    vec![
+        (weight, Just(Step::Wait).boxed()),
+        (weight, stem().prop_map(|stem| Step::Snapshot { stem }).boxed()),
+        (
+            weight,
+            (stem(), moment(), moment())
+                .prop_map(|(stem, moment, other)| Step::Look { stem, moment, other })
+                .boxed(),
+        ),
+        (
+            3 * weight,
+            (stem(), moment(), paths, any::<bool>())
+                .prop_map(|(stem, moment, paths, forget)| Step::Restore { stem, moment, paths, forget })
+                .boxed(),
+        ),
+        (weight, stem().prop_map(|stem| Step::Undo { stem }).boxed()),
+        (weight, stem().prop_map(|stem| Step::Redo { stem }).boxed()),
+        (
+            weight / 2,
+            (stem(), moment(), any::<bool>())
+                .prop_map(|(stem, moment, sync)| Step::ForkAt { stem, moment, sync })
+                .boxed(),
+        ),
+    ]
 }
 
 fn failure() -> impl Strategy<Value = Failure> {

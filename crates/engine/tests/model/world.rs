@@ -7,7 +7,7 @@
 use crate::steps::{STEMS_MAX, Step};
 use std::path::Path;
 use std::sync::Arc;
-use weald_engine::{Base, Shared, Workspace};
+use weald_engine::{Base, Point, Shared, Workspace};
 use weald_model::{Caller, Errno, Oid, Silent, Source, Timestamp, WorkspaceId};
 use weald_store::cas::Cas;
 use weald_store::disk::{Disk, Map};
@@ -38,18 +38,20 @@ pub(crate) const SMALL_FILES: Limits =
 /// A full comparison is made each time so many operations were done.
 const OPERATIONS_PER_CHECK: u32 = 6;
 
-type Checked = Result<(), String>;
+pub(crate) type Checked = Result<(), String>;
 
 /// A workspace and what it should be.
 pub(crate) struct Stem {
-    id: WorkspaceId,
+    pub(crate) id: WorkspaceId,
     pub(crate) engine: Arc<Workspace>,
     pub(crate) reference: Reference,
     pub(crate) slots: Slots,
-    reference_slots: Slots,
-    numbers: Numbers,
+    pub(crate) reference_slots: Slots,
+    pub(crate) numbers: Numbers,
     /// The reference at every moment since the last sync, oldest first, the present last.
-    history: Vec<Reference>,
+    pub(crate) history: Vec<Reference>,
+    /// Points of the past and what was there, oldest first.
+    pub(crate) moments: Vec<(Point, Reference)>,
     /// Whether it must be there after a power cut.
     durable: bool,
     unchecked: u32,
@@ -63,7 +65,7 @@ pub(crate) struct World {
     limits: Limits,
     base: Base,
     pub(crate) stems: Vec<Stem>,
-    forks: u64,
+    pub(crate) forks: u64,
 }
 
 impl World {
@@ -86,7 +88,8 @@ impl World {
         let id = WorkspaceId(1);
         let engine = Workspace::create(shared.clone(), id, made.clone(), b"note").expect("it can be created");
         engine.sync().expect("it can be synced");
-        let stem = Stem::new(id, engine, vec![reference], true);
+        let mut stem = Stem::new(id, engine, vec![reference], true);
+        stem.note();
         Self { disk, clock, limits, shared, base: made, stems: vec![stem], forks: 0 }
     }
 
@@ -97,6 +100,12 @@ impl World {
 
     /// Does one step and checks what must hold.
     pub(crate) fn step(&mut self, step: &Step) -> Checked {
+        self.do_step(step)?;
+        self.stems.iter_mut().for_each(Stem::note);
+        Ok(())
+    }
+
+    fn do_step(&mut self, step: &Step) -> Checked {
         match step {
             Step::Do { stem, root, operation } => self.operate(*stem, *root, operation),
             Step::Fork { stem, sync } => self.fork(*stem, *sync),
@@ -109,6 +118,7 @@ impl World {
             Step::Fault { stem, nth, failure, operation } => self.fault(*stem, *nth, *failure, operation),
             Step::FailedSync { stem, nth } => self.failed_sync(*stem, *nth),
             Step::Full { stem, free, operations } => self.full(*stem, *free, operations),
+            _ => self.travel(step),
         }
     }
 
@@ -117,7 +127,7 @@ impl World {
         self.stems.iter_mut().try_for_each(|stem| stem.check().map(|_| ()))
     }
 
-    fn stem(&mut self, number: usize) -> &mut Stem {
+    pub(crate) fn stem(&mut self, number: usize) -> &mut Stem {
         let count = self.stems.len();
         self.stems[number % count].reference.now = self.clock.tick();
         &mut self.stems[number % count]
@@ -140,6 +150,7 @@ impl World {
         child.numbers = parent.numbers.clone();
         child.slots = parent.slots;
         child.reference_slots = parent.reference_slots;
+        child.moments = parent.moments.clone();
         if sync {
             child.sync()?;
         }
@@ -153,15 +164,18 @@ impl World {
     fn reopen(&mut self, unmount: bool) -> Checked {
         let mut before = Vec::new();
         for stem in &mut self.stems {
-            before.push(stem.check()?);
+            before.push((stem.check()?, stem.engine.snapshots()));
         }
         self.shared = open_shared(&self.disk, &self.clock, self.limits);
-        for (stem, before) in self.stems.iter_mut().zip(before) {
+        for (stem, (before, snapshots)) in self.stems.iter_mut().zip(before) {
             stem.engine = Workspace::open(self.shared.clone(), stem.id, self.base.clone())
                 .map_err(|error| format!("{} does not open again: {error}", stem.id))?;
             let after = describe(&mut stem.engine, &stem.slots).map_err(|error| error.to_string())?;
             if let Some(difference) = first_difference(&before, &after) {
                 return Err(format!("after opening again, {difference}"));
+            }
+            if stem.engine.snapshots() != snapshots {
+                return Err(format!("after opening again, snapshots are {:?}", stem.engine.snapshots()));
             }
             if unmount {
                 stem.unmount()?;
@@ -235,11 +249,27 @@ impl World {
 }
 
 impl Stem {
-    fn new(id: WorkspaceId, engine: Arc<Workspace>, history: Vec<Reference>, durable: bool) -> Self {
+    pub(crate) fn new(
+        id: WorkspaceId,
+        engine: Arc<Workspace>,
+        history: Vec<Reference>,
+        durable: bool,
+    ) -> Self {
         let reference = history.last().expect("a history has a present").clone();
         let (slots, reference_slots) = (Slots::default(), Slots::default());
         let numbers = Numbers::default();
-        Self { id, engine, reference, slots, reference_slots, numbers, history, durable, unchecked: 0 }
+        Self {
+            id,
+            engine,
+            reference,
+            slots,
+            reference_slots,
+            numbers,
+            history,
+            moments: Vec::new(),
+            durable,
+            unchecked: 0,
+        }
     }
 
     /// Does the same on both sides and compares the answers.
@@ -278,6 +308,7 @@ impl Stem {
                 self.remember(operation);
             }
         }
+        self.note();
         self.check().map(|_| ()).map_err(|why| format!("after a failure: {why}"))
     }
 
@@ -300,6 +331,7 @@ impl Stem {
     /// Compares everything.
     pub(crate) fn check(&mut self) -> Result<Description, String> {
         self.unchecked = 0;
+        self.engine.now_past().check().map_err(|error| format!("it cannot be checked: {error}"))??;
         compare_trees(
             &mut self.engine,
             &self.slots,
@@ -329,6 +361,7 @@ impl Stem {
                     self.numbers = numbers;
                     self.history.push(self.reference.clone());
                     self.durable = true;
+                    self.forget_lost_moments();
                     return self.unmount();
                 }
                 Err(why) if nearest.as_ref().is_some_and(|nearest| nearest.len() <= why.len()) => {}
