@@ -125,6 +125,8 @@ impl Changed {
 pub(crate) struct History {
     /// In the order they were taken.
     snapshots: Map<u64, Arc<Snapshot>>,
+    /// The place of each in that order.
+    numbers: Map<SnapshotId, u64>,
     next_snapshot: u64,
     /// The snapshot that the present content goes back to.
     head: Option<SnapshotId>,
@@ -144,6 +146,7 @@ impl History {
     pub(crate) fn new() -> Self {
         Self {
             snapshots: Map::default(),
+            numbers: Map::default(),
             next_snapshot: 0,
             head: None,
             steps: Map::default(),
@@ -229,6 +232,7 @@ impl History {
         let snapshot = Arc::new(Snapshot { parent: self.head, ..snapshot });
         self.head = Some(snapshot.id);
         self.snapshots.insert(self.next_snapshot, snapshot.clone());
+        self.numbers.insert(snapshot.id, self.next_snapshot);
         self.next_snapshot += 1;
         Ok(snapshot)
     }
@@ -237,6 +241,7 @@ impl History {
     pub(crate) fn drop_snapshot(&mut self, id: SnapshotId) -> Result<()> {
         let (number, gone) = self.find(id).ok_or(Errno::NotFound)?;
         self.snapshots.remove(&number);
+        self.numbers.remove(&id);
         if self.head == Some(id) {
             self.head = gone.parent;
         }
@@ -264,8 +269,8 @@ impl History {
 
     /// The snapshot with this id.
     pub(crate) fn find(&self, id: SnapshotId) -> Option<(u64, Arc<Snapshot>)> {
-        let found = self.snapshots.iter().find(|(_, snapshot)| snapshot.id == id)?;
-        Some((*found.0, found.1.clone()))
+        let number = *self.numbers.get(&id)?;
+        Some((number, self.snapshots.get(&number)?.clone()))
     }
 
     /// All snapshots, the oldest first.

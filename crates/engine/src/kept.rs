@@ -15,7 +15,7 @@ const COST_MAX: u64 = 128 << 10;
 /// States that stay whatever they cost: those of the last few snapshots or steps.
 const STATES_MIN: usize = 8;
 /// States that are kept at most. A search for the least used one is a walk over them.
-const STATES_MAX: usize = 1024;
+const STATES_MAX: usize = 256;
 
 /// The kept states of all logs.
 #[derive(Default)]
@@ -67,7 +67,7 @@ impl Kept {
         Some((at.seq, entry.state.clone()))
     }
 
-    /// Forgets a log's states, or those behind record `from`.
+    /// Forgets a log's states. Returns them, to be dropped without a lock.
     pub(crate) fn forget(&mut self, log: WorkspaceId) -> Vec<State> {
         let (first, last) = (Point { log, seq: 0 }, Point { log, seq: u64::MAX });
         let points: Vec<Point> = self.states.range(first..=last).map(|(point, _)| *point).collect();

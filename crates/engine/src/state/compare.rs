@@ -1,12 +1,13 @@
 //! Where two states differ: the directories and names one has to look at, found from what their maps do not share.
 //!
 //! Invariant: a name that leads to the same inode in both states, which is the same in both with everything below,
-//! need not be looked at if [`Dirty`] does not say so. Cost: what the maps do not share, and one pass over the names of
-//! the overlay to find where changed inodes are.
+//! need not be looked at if [`Dirty`] does not say so. Cost: what the maps do not share, and, if what changed is not where
+//! the base has it nor named since, one pass over the names of the overlay to find where it is.
 
 use super::{Body, Dent, Inode, State};
 use crate::base::Base;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::cell::OnceCell;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use weald_model::{FileKind, Ino, Name, Result};
 
@@ -15,13 +16,20 @@ pub(crate) struct Dirty {
     names: BTreeMap<Ino, BTreeSet<Name>>,
 }
 
-/// Where inodes are named in one state.
+/// Where inodes are named in two states.
 struct Places<'a> {
     base: &'a Base,
-    state: &'a State,
-    /// Of the directories and the inodes asked about, the places that the overlay says.
-    own: HashMap<Ino, Vec<(Ino, Name)>>,
+    states: [&'a State; 2],
+    asked: &'a BTreeSet<Ino>,
+    /// What the overlays' names that are not shared say, by state.
+    unshared: [HashMap<Ino, Vec<Place>>; 2],
+    unshared_keys: HashSet<&'a Place>,
+    /// What all names of the overlays say of directories and of inodes asked about, once that is needed.
+    all: OnceCell<[HashMap<Ino, Vec<Place>>; 2]>,
 }
+
+/// A directory and a name in it.
+type Place = (Ino, Name);
 
 impl Inode {
     /// True when both are the same in every respect; of directories, the entries are another matter.
@@ -91,17 +99,14 @@ impl Dirty {
     /// Compares two states on one base.
     pub(crate) fn new(base: &Base, one: &State, other: &State) -> Result<Self> {
         let inodes = one.changed_inodes(base, other)?;
-        let names = one.changed_names(base, other)?;
         let mut dirty = Self { names: BTreeMap::new() };
-        let places = [Places::new(base, one, &inodes), Places::new(base, other, &inodes)];
-        for (dir, name) in names {
+        let places = Places::new(base, [one, other], &inodes);
+        for (dir, name) in one.changed_names(base, other)? {
             dirty.mark(&places, dir, name)?;
         }
-        for places_of in &places {
-            for ino in &inodes {
-                for (dir, name) in places_of.of(*ino)? {
-                    dirty.mark(&places, dir, name)?;
-                }
+        for ino in &inodes {
+            for (dir, name) in places.of(*ino)? {
+                dirty.mark(&places, dir, name)?;
             }
         }
         Ok(dirty)
@@ -113,15 +118,13 @@ impl Dirty {
     }
 
     /// Marks a name, and the way to it in either state.
-    fn mark(&mut self, places: &[Places<'_>; 2], dir: Ino, name: Name) -> Result<()> {
+    fn mark(&mut self, places: &Places<'_>, dir: Ino, name: Name) -> Result<()> {
         let mut ways = vec![(dir, name)];
         while let Some((dir, name)) = ways.pop() {
             let is_new = !self.names.contains_key(&dir);
             self.names.entry(dir).or_default().insert(name);
             if is_new {
-                for places in places {
-                    ways.extend(places.of(dir)?);
-                }
+                ways.extend(places.of(dir)?);
             }
         }
         Ok(())
@@ -129,28 +132,61 @@ impl Dirty {
 }
 
 impl<'a> Places<'a> {
-    fn new(base: &'a Base, state: &'a State, asked: &BTreeSet<Ino>) -> Self {
-        let mut own: HashMap<Ino, Vec<(Ino, Name)>> = HashMap::new();
-        for ((dir, name), dent) in state.names.iter() {
-            if let Some(dent) = dent
-                && (dent.kind == FileKind::Dir || asked.contains(&dent.ino))
-            {
-                own.entry(dent.ino).or_default().push((*dir, name.clone()));
+    fn new(base: &'a Base, states: [&'a State; 2], asked: &'a BTreeSet<Ino>) -> Self {
+        let mut unshared: [HashMap<Ino, Vec<Place>>; 2] = Default::default();
+        let mut unshared_keys = HashSet::new();
+        states[0].names.unshared(&states[1].names, &mut |key, mine, theirs| {
+            for (found, dent) in unshared.iter_mut().zip([mine, theirs]) {
+                if let Some(Some(dent)) = dent {
+                    found.entry(dent.ino).or_default().push(key.clone());
+                }
             }
-        }
-        Self { base, state, own }
+            unshared_keys.insert(key);
+            true
+        });
+        Self { base, states, asked, unshared, unshared_keys, all: OnceCell::new() }
     }
 
-    /// All places where a directory, or an inode asked about, is named.
-    fn of(&self, ino: Ino) -> Result<Vec<(Ino, Name)>> {
-        let mut places = self.own.get(&ino).cloned().unwrap_or_default();
-        if ino.is_base()
-            && let Some(place) = self.base.place(ino)?
-            && self.state.names.get(&place).is_none()
-        {
-            places.push(place);
+    /// All places where a directory, or an inode asked about, is named in either state.
+    fn of(&self, ino: Ino) -> Result<Vec<Place>> {
+        let mut places = Vec::new();
+        for side in 0..2 {
+            self.of_side(side, ino, &mut places)?;
         }
         Ok(places)
+    }
+
+    fn of_side(&self, side: usize, ino: Ino, places: &mut Vec<Place>) -> Result<()> {
+        let inode = self.states[side].inode(self.base, ino)?;
+        let Some(inode) = inode.filter(|inode| inode.nlink > 0) else { return Ok(()) };
+        let wanted = if inode.kind == FileKind::Dir { 1 } else { inode.nlink as usize };
+        let mut found = Vec::new();
+        if let Some(place) = self.base.place(ino)?
+            && self.states[side].names.get(&place).is_none()
+        {
+            found.push(place);
+        }
+        let own = |map: &HashMap<Ino, Vec<Place>>| map.get(&ino).cloned().unwrap_or_default();
+        let unshared = own(&self.unshared[side]);
+        // Most often all is known by now, and the overlays' names need not be gone through.
+        match found.len() + unshared.len() >= wanted || ino == Ino::ROOT {
+            true => found.extend(unshared),
+            false => found.extend(own(&self.all.get_or_init(|| self.go_through())[side])),
+        }
+        places.extend(found);
+        Ok(())
+    }
+
+    fn go_through(&self) -> [HashMap<Ino, Vec<Place>>; 2] {
+        let mut all = self.unshared.clone();
+        for (key, dent) in self.states[0].names.iter() {
+            let Some(dent) = dent else { continue };
+            let is_asked = dent.kind == FileKind::Dir || self.asked.contains(&dent.ino);
+            if is_asked && !self.unshared_keys.contains(key) {
+                all.iter_mut().for_each(|all| all.entry(dent.ino).or_default().push(key.clone()));
+            }
+        }
+        all
     }
 }
 
