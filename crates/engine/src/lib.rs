@@ -5,7 +5,8 @@
 //! workspace's log and then applied; replaying the log applies the same records, so there is one way to change.
 //!
 //! Invariants: no protocol type, no git, no async. No lock is held across a call to a source.
-//! Read next: [`workspace`] (the public operations), `state` (what a record does), `record` (what the log holds).
+//! Read next: [`workspace`] (the public operations), `state` (what a record does), `record` (what the log holds),
+//! `travel` (going to the past and back).
 
 mod acl;
 mod attributes;

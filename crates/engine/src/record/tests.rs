@@ -116,3 +116,31 @@ proptest! {
         let _ = Record::decode(&bytes);
     }
 }
+
+#[test]
+fn records_of_history_are_written_as_the_format_says() {
+    let golden = |change: Change| {
+        let time = Timestamp { secs: 1, nanos: 2 };
+        let mut bytes = Vec::new();
+        Record { time, pid: 3, uid: 4, program: 5, change }.encode(&mut bytes);
+        assert_eq!(bytes[..5], [2, 2, 3, 4, 5], "time, process, user, program");
+        bytes[5..].to_vec()
+    };
+    let name = |name: &[u8]| Name::new(name).unwrap();
+    let id = SnapshotId(300);
+    let tags = vec!["a".to_owned(), "bc".to_owned()];
+    let (note, occasion) = ("hi".to_owned(), Occasion::BeforeRestore);
+    let snapshot = Change::Snapshot { id, note, tags: tags.clone(), occasion };
+    assert_eq!(golden(snapshot), b"\x0f\xac\x02\x02hi\x02\x01a\x02bc\x03");
+    assert_eq!(golden(Change::DropSnapshot { id }), b"\x10\xac\x02");
+    assert_eq!(golden(Change::Tag { id, tags }), b"\x11\xac\x02\x02\x01a\x02bc");
+    let to = Point { log: WorkspaceId(9), seq: 200 };
+    let paths = vec![vec![name(b"d"), name(b"ef")], Vec::new()];
+    assert_eq!(
+        golden(Change::Restore { to, paths, why: Why::Undo }),
+        b"\x12\x09\xc8\x01\x02\x02\x01d\x02ef\x00\x01"
+    );
+    let (tree, parent, note) = (None, Some((WorkspaceId(7), 8)), vec![1]);
+    let origin = Change::Origin { tree, uid: 1, gid: 2, parent, root: Root::Durable, note };
+    assert_eq!(golden(origin), [1, 0, 1, 2, 2, 7, 8, 1, 1]);
+}

@@ -6,6 +6,7 @@ use crate::world::{USER, World};
 use std::sync::Arc;
 use weald_engine::{Difference, Occasion, Past, Point, Workspace, diff};
 use weald_model::{Caller, Errno, FileKind, Ino, SetAttr, SnapshotId, Timestamp, WorkspaceId};
+use weald_testkit::clock::mix;
 use weald_testkit::source::Tree;
 
 /// Seconds after which a change is a step of its own.
@@ -342,4 +343,38 @@ fn diff_tells_paths_kinds_and_whether_bytes_differ() {
         (&b"d/x"[..], false),
         "written with the same bytes"
     );
+}
+
+/// More states than are kept, each reached by way of others: nothing but the log says what they are.
+#[test]
+fn restores_of_restored_states_come_out_the_same_after_a_restart_and_in_forks() {
+    let world = World::new(None);
+    let mut engine = workspace(&world);
+    let mut points = vec![engine.present()];
+    let mut shown = vec![Vec::new()];
+    for number in 0..900u64 {
+        if number == 300 || number == 600 {
+            engine = engine.fork(WorkspaceId(number), b"").unwrap();
+        }
+        pause(&world);
+        match number % 4 {
+            0 => drop(make(&engine, &format!("{number}"), "")),
+            3 => drop(engine.undo(&USER).unwrap()),
+            _ => {
+                let to = points[mix(number) as usize % points.len()];
+                engine.restore(&USER, &engine.past(to).unwrap(), &[]).unwrap();
+                make(&engine, &format!("{number} behind"), "");
+            }
+        }
+        points.push(engine.present());
+        shown.push(names(&engine));
+    }
+    let shared = crate::world::open_shared(&world.disk, &world.clock, Default::default());
+    let base = weald_engine::Base::empty(crate::world::OWNER, crate::world::OWNER, crate::world::BASE_TIME);
+    let again = Workspace::open(shared, engine.id(), base).unwrap();
+    assert_eq!(names(&again), *shown.last().unwrap());
+    for at in (0..points.len()).rev().step_by(13) {
+        assert_eq!(list(&again.past(points[at]).unwrap()), shown[at], "{:?}", points[at]);
+    }
+    again.now_past().check().unwrap().unwrap();
 }
