@@ -371,6 +371,36 @@ fn two_restores_at_once_leave_one_of_both_states_whole() {
 }
 
 #[test]
+fn the_kill_of_the_daemon_during_a_restore_leaves_one_of_both_states_whole() {
+    let home = Home::new();
+    let root = empty(&home);
+    let write = |text: &str| {
+        for number in 0..200 {
+            fs::write(root.join(format!("{number}")), text).unwrap();
+        }
+    };
+    write("old");
+    snapshot(&home, &["--tag", "old"]);
+    write("new");
+    fs::write(root.join("later"), "").unwrap();
+    let end = snapshot(&home, &["--tag", "new"]);
+    for delay in 0..12 {
+        let mut command = home.command();
+        command.args(["restore", if delay % 2 == 0 { "ws@old" } else { "ws@new" }]);
+        let mut restore = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(delay));
+        kill_daemon(&home);
+        restore.wait().unwrap();
+        let first = read(root.join("0"));
+        assert_eq!(root.join("later").exists(), first == "new", "after {delay} ms");
+        for number in 0..200 {
+            assert_eq!(read(root.join(format!("{number}"))), first, "after {delay} ms");
+        }
+    }
+    assert!(texts(&history(&home), "id").contains(&end.as_str()));
+}
+
+#[test]
 fn a_restore_while_programs_write_is_whole_and_they_go_on() {
     let home = Home::new();
     let root = empty(&home);

@@ -99,6 +99,7 @@ fn unknown_and_ambiguous_references_list_what_there_is() {
     }
     home.weald(&["restore", "ws@{1 year ago}"]).fault("W0030");
     home.weald(&["restore", "other@1"]).fault("W0009");
+    assert!(home.weald(&["restore", "twice"]).fault("W0009").err.contains("NAME@twice"));
 }
 
 #[test]

@@ -142,7 +142,7 @@ impl Forest {
 
     /// Finds the state that is meant.
     pub(crate) fn state(&self, spot: &Spot) -> Result<State, Fault> {
-        let entry = self.find(&spot.target)?;
+        let entry = self.find(&spot.target).map_err(|fault| maybe_a_reference(spot, fault))?;
         let workspace = entry.load(&self.stores)?;
         let name = entry.name();
         let snapshots = match spot.reference {
@@ -195,6 +195,17 @@ impl Forest {
         state.report.log = point.log.to_string();
         state.report.operation = point.seq;
         Ok(state)
+    }
+}
+
+/// Somebody may have left the `@` out.
+fn maybe_a_reference(spot: &Spot, fault: Fault) -> Fault {
+    match (&spot.target.name, &spot.reference, fault.code) {
+        (Some(word), None, Code::UnknownWorkspace) => {
+            let hint = format!("weald list; a state of a workspace is written WS@REF, like NAME@{word}");
+            if fault.hint.as_deref() == Some("weald list") { fault.hint(hint) } else { fault }
+        }
+        _ => fault,
     }
 }
 
