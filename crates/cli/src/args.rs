@@ -68,6 +68,8 @@ pub(crate) enum Command {
     Gc(GcCommand),
     /// Show or change settings
     Config(ConfigArgs),
+    /// Show who did what in a workspace, when, and to which path
+    Log(LogArgs),
     /// Recompute everything from bytes, and say what is not as it was written, and where
     Verify(VerifyArgs),
     /// Print what the log of a workspace is now, to compare with later
@@ -267,11 +269,40 @@ pub(crate) enum TrashCommand {
     },
 }
 
+/// `weald log`.
+#[derive(Debug, Args)]
+pub(crate) struct LogArgs {
+    /// Name or id [default: the one you are in]
+    #[arg(value_name = "WS")]
+    pub(crate) workspace: Option<String>,
+    /// Only this path and what is below it; it begins where you stand, or at the root of another workspace
+    #[arg(long, value_name = "P", value_hint = ValueHint::AnyPath)]
+    pub(crate) path: Option<PathBuf>,
+    /// Only what this program did
+    #[arg(long, value_name = "X")]
+    pub(crate) program: Option<String>,
+    /// Only since then: `5m ago`, 10:30, 2026-11-21T10:00
+    #[arg(long, value_name = "T")]
+    pub(crate) since: Option<String>,
+    /// Only until then
+    #[arg(long, value_name = "T")]
+    pub(crate) until: Option<String>,
+    /// Only this operation: write, create, rename, unlink …
+    #[arg(long = "op", value_name = "K")]
+    pub(crate) operation: Option<String>,
+    /// Only the last N
+    #[arg(long, short = 'n', value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) limit: Option<u64>,
+    /// Go on with what comes
+    #[arg(long, short)]
+    pub(crate) follow: bool,
+}
+
 /// `weald verify`.
 #[derive(Debug, Args)]
 pub(crate) struct VerifyArgs {
-    /// Name or id [default: the one you are in]
-    #[arg(value_name = "WS")]
+    /// Name or id, or a state of it: then only what that rests on [default: the one you are in]
+    #[arg(value_name = "WS[@REF]")]
     pub(crate) workspace: Option<String>,
     /// Everything in Weald's home, the trash included
     #[arg(long, conflicts_with = "workspace")]

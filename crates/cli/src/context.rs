@@ -6,7 +6,7 @@ use std::env;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use weald_daemon::launch;
-use weald_daemon::protocol::{Request, Target};
+use weald_daemon::protocol::{Line, Request, Target};
 use weald_daemon::refs::{Reference, Spot};
 use weald_model::{Code, Fault};
 
@@ -50,6 +50,16 @@ impl Context {
             launch::ask(&self.home, &request, &mut |title, done, total| bar.show(title, done, total));
         bar.finish();
         answer
+    }
+
+    /// Asks the daemon for what comes in lines; `tell` says false when it wants nothing more.
+    pub(crate) fn converse<T: DeserializeOwned>(
+        &self,
+        request: Request,
+        tell: &mut dyn FnMut(Line) -> bool,
+    ) -> Result<Option<T>, Fault> {
+        let _ = env::set_current_dir("/");
+        launch::converse(&self.home, &request, tell)
     }
 
     /// The workspace that is meant: by name, else by where the caller stands.

@@ -36,6 +36,17 @@ pub(crate) fn bytes(bytes: &[u8]) {
     let _ = out.write_all(bytes).and_then(|()| out.flush());
 }
 
+/// Prints lines; false when nobody reads any more.
+pub(crate) fn lines(lines: impl Iterator<Item = String>) -> bool {
+    let mut text = String::new();
+    for line in lines {
+        text.push_str(&line);
+        text.push('\n');
+    }
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_ok()
+}
+
 /// Emphasised, where the terminal can show it.
 pub(crate) fn strong(text: &str) -> String {
     painted(text, "1")

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use weald_fuse::Unmount;
 use weald_model::{Caller, Code, Fault, Progress};
 
-/// Carries out a request of `who`. `Stop` is the control socket's own.
+/// Carries out a request of `who`. `Stop` and `Log` are the control socket's own.
 pub(crate) fn answer(
     forest: &Arc<Forest>,
     who: &Caller,
@@ -46,9 +46,9 @@ pub(crate) fn answer(
         Request::GcPlan { options } => value(&forest.gc_plan(&options)?),
         Request::GcRun { plan } => value(&forest.gc_run(&plan)?),
         Request::Doctor { fix } => value(&forest.examine(fix)?),
-        Request::Verify { target, base, anchors } => {
-            let entry = target.map(|target| forest.find(&target)).transpose()?;
-            value(&forest.verify(&Scope { entry, until: None, base, anchors }, progress)?)
+        Request::Verify { state, base, anchors } => {
+            let (entry, until) = forest.to_verify(state.as_ref())?;
+            value(&forest.verify(&Scope { entry, until, base, anchors }, progress)?)
         }
         Request::Anchor { target, tag } => value(&forest.anchor(&target, tag)?),
         Request::Snapshot(ask) => value(&forest.snapshot(who, &ask)?),
@@ -58,6 +58,7 @@ pub(crate) fn answer(
         Request::Undo { target } => value(&forest.step(who, &target, Step::Back)?),
         Request::Redo { target } => value(&forest.step(who, &target, Step::Forward)?),
         Request::Status => value(&forest.status()?),
+        Request::Log(_) => Err(Fault::new(Code::Internal, "log is answered by the control socket")),
         Request::Stop => Err(Fault::new(Code::Internal, "stop is answered by the control socket")),
     }
 }

@@ -27,12 +27,15 @@ impl From<Unanswered> for Fault {
     }
 }
 
-/// Sends `request` over a fresh connection and waits for its answer, telling `progress` what the daemon tells.
-pub(crate) fn ask<T: DeserializeOwned>(
+/// Takes what the daemon tells before it answers; false when nothing more is wanted.
+pub type Tell<'a> = dyn FnMut(Line) -> bool + 'a;
+
+/// Sends `request` over a fresh connection and waits for its answer; None when `tell` wanted nothing more.
+pub(crate) fn converse<T: DeserializeOwned>(
     mut stream: UnixStream,
     request: &Request,
-    progress: &mut dyn FnMut(&str, u64, u64),
-) -> Result<T, Unanswered> {
+    tell: &mut Tell<'_>,
+) -> Result<Option<T>, Unanswered> {
     let mut heard = false;
     let lost = |heard: bool, fault: Fault| match heard {
         true => Unanswered::Failed(fault),
@@ -44,14 +47,34 @@ pub(crate) fn ask<T: DeserializeOwned>(
     loop {
         match wire::receive::<Line>(&mut input).map_err(|error| lost(heard, broken(&error)))? {
             Some(Line::Hearing) => heard = true,
-            Some(Line::Progress { title, done, total }) => progress(&title, done, total),
             Some(Line::Fault { fault }) => return Err(Unanswered::Failed(fault.into())),
             Some(Line::Done { value }) => {
-                return serde_json::from_value(value).map_err(|error| Unanswered::Failed(foreign(&error)));
+                let answer = serde_json::from_value(value);
+                return answer.map(Some).map_err(|error| Unanswered::Failed(foreign(&error)));
+            }
+            Some(told) => {
+                if !tell(told) {
+                    return Ok(None);
+                }
             }
             None => return Err(lost(heard, gone())),
         }
     }
+}
+
+/// The same for what tells nothing but progress.
+pub(crate) fn ask<T: DeserializeOwned>(
+    stream: UnixStream,
+    request: &Request,
+    progress: &mut dyn FnMut(&str, u64, u64),
+) -> Result<T, Unanswered> {
+    let answer = converse(stream, request, &mut |line| {
+        if let Line::Progress { title, done, total } = line {
+            progress(&title, done, total);
+        }
+        true
+    })?;
+    Ok(answer.expect("nobody stopped it"))
 }
 
 /// Progress that nobody shows.

@@ -4,8 +4,9 @@
 //! ours answers with a fault and harms no other. Read next: [`crate::protocol`], `answer`.
 
 use crate::answer::answer;
+use crate::audit;
 use crate::forest::Forest;
-use crate::protocol::{Envelope, FaultLine, Line, PROTOCOL_VERSION, Request};
+use crate::protocol::{Envelope, FaultLine, Line, LogRequest, PROTOCOL_VERSION, Request};
 use crate::wire;
 use rustix::net::UCred;
 use std::io::{self, BufReader};
@@ -77,6 +78,9 @@ fn connection(mut stream: UnixStream, forest: &Arc<Forest>, ending: &Sender<Endi
     if matches!(request, Request::Stop) {
         return stop(stream, forest, ending);
     }
+    if let Request::Log(ask) = &request {
+        return log(stream, forest, ask);
+    }
     let events = Events::new(stream.try_clone()?);
     let outcome = guarded(forest, &caller(&peer), request, &events);
     let line = match outcome {
@@ -104,6 +108,17 @@ fn guarded(
         let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
         Err(Fault::new(Code::Internal, format!("an invariant of the daemon is broken: {text}")))
     })
+}
+
+/// Lines instead of progress, and no end until there is one.
+fn log(mut stream: UnixStream, forest: &Forest, ask: &LogRequest) -> io::Result<()> {
+    stream.set_write_timeout(Some(REQUEST_TIMEOUT))?;
+    let line = match audit::stream(forest, ask, &mut stream) {
+        Ok(None) => return Ok(()),
+        Ok(Some(end)) => Line::Done { value: serde_json::to_value(end).map_err(io::Error::other)? },
+        Err(fault) => Line::Fault { fault: FaultLine::from(&fault) },
+    };
+    wire::send(&mut stream, &line)
 }
 
 fn stop(mut stream: UnixStream, forest: &Arc<Forest>, ending: &Sender<Ending>) -> io::Result<()> {

@@ -63,9 +63,22 @@ pub fn ask<T: DeserializeOwned>(
     request: &Request,
     progress: &mut dyn FnMut(&str, u64, u64),
 ) -> Result<T, Fault> {
+    until_heard(home, |stream| ask::ask(stream, request, progress))
+}
+
+/// The same, handing on every line before the answer; None when `tell` wanted nothing more.
+pub fn converse<T: DeserializeOwned>(
+    home: &Path,
+    request: &Request,
+    tell: &mut ask::Tell<'_>,
+) -> Result<Option<T>, Fault> {
+    until_heard(home, |stream| ask::converse(stream, request, tell))
+}
+
+fn until_heard<T>(home: &Path, mut ask: impl FnMut(UnixStream) -> Result<T, Unanswered>) -> Result<T, Fault> {
     let since = Instant::now();
     loop {
-        match ask::ask(connect_or_start(home)?, request, progress) {
+        match ask(connect_or_start(home)?) {
             Err(Unanswered::Unheard(_)) if since.elapsed() < PATIENCE => std::thread::sleep(PAUSE),
             Err(why) => return Err(why.into()),
             Ok(answer) => return Ok(answer),

@@ -14,6 +14,7 @@ pub mod run;
 
 mod anchor;
 mod answer;
+mod audit;
 mod card;
 mod compare;
 mod config;

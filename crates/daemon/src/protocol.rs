@@ -7,7 +7,7 @@
 //! Invariant: a line is at most [`LINE_BYTES_MAX`] long; longer ones are refused before they are buffered.
 
 use crate::refs::Spot;
-use crate::report::{Bytes, GcOptions};
+use crate::report::{Bytes, GcOptions, LogLine};
 use serde::{Deserialize, Serialize};
 use weald_model::{Code, Fault};
 
@@ -138,6 +138,38 @@ pub enum Detail {
     Patch,
 }
 
+/// A moment on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Moment {
+    /// Seconds since 1970.
+    pub secs: i64,
+    /// Nanoseconds within the second.
+    pub nanos: u32,
+}
+
+/// What `weald log` asks.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct LogRequest {
+    /// Which workspace.
+    pub target: Target,
+    /// Only what is about this path, as it was typed, or what is below it.
+    pub path: Option<Bytes>,
+    /// Where the caller stands: the path begins there when it is in the workspace, else at its root.
+    pub directory: Option<Bytes>,
+    /// Only what this program did.
+    pub program: Option<String>,
+    /// Only this operation.
+    pub operation: Option<String>,
+    /// Only from here on.
+    pub since: Option<Moment>,
+    /// Only up to here.
+    pub until: Option<Moment>,
+    /// Only so many, the last ones.
+    pub limit: Option<u64>,
+    /// Go on with what comes.
+    pub follow: bool,
+}
+
 /// Everything that can be asked.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case")]
@@ -229,13 +261,15 @@ pub enum Request {
     },
     /// Recomputes everything from bytes; answers [`crate::report::Verification`].
     Verify {
-        /// Which; everything in the home when None.
-        target: Option<Target>,
+        /// Which, up to which state; everything in the home when None.
+        state: Option<Spot>,
         /// Also the git objects of bases.
         base: bool,
         /// Anchors to compare with.
         anchors: Vec<String>,
     },
+    /// The log of a workspace; sends [`Line::Log`] any number of times, then answers [`crate::report::LogEnd`].
+    Log(LogRequest),
     /// The head of a log, to be kept elsewhere; answers [`crate::report::Anchored`].
     Anchor {
         /// Which.
@@ -307,6 +341,11 @@ pub enum Line {
         done: u64,
         /// Steps in all, 0 when unknown.
         total: u64,
+    },
+    /// Lines of a log.
+    Log {
+        /// In order.
+        lines: Vec<LogLine>,
     },
     /// Finished.
     Done {

@@ -4,7 +4,7 @@
 //! time zone of who types them. The daemon finds the state among the snapshots ([`resolve`]). Invariant: words that
 //! fit two snapshots are refused with the candidates; nothing is guessed. docs/semantics.md has the rules.
 
-use crate::protocol::Target;
+use crate::protocol::{Moment, Target};
 use jiff::civil::{Date, DateTime, Time};
 use jiff::tz::TimeZone;
 use jiff::{Span, SpanRelativeTo, Zoned};
@@ -79,6 +79,16 @@ impl Reference {
             None => word(text),
         };
         Ok(Self { text: text.to_owned(), meaning })
+    }
+}
+
+/// Reads a moment, in the words of `@{…}`.
+pub fn time_of(text: &str, now: &Zoned) -> Result<Moment, Fault> {
+    match braced(text.trim(), now) {
+        Ok(Meaning::Time { secs, nanos }) => Ok(Moment { secs, nanos }),
+        Ok(Meaning::Present) => Ok(Moment { secs: now.timestamp().as_second(), nanos: 0 }),
+        _ => Err(Fault::new(Code::BadRequest, format!("`{}` is no moment of the past", text.escape_debug()))
+            .hint("write 5m ago, 10:30, 2026-11-21, 2026-11-21T10:00")),
     }
 }
 

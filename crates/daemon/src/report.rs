@@ -13,8 +13,10 @@ pub use history::{
 use crate::protocol::FaultLine;
 use serde::{Deserialize, Serialize};
 
+mod journal;
 mod proof;
 
+pub use journal::{LogEnd, LogLine};
 pub use proof::{Anchored, Verification, VerifyProblem};
 
 /// A moment in time, RFC 3339 in JSON, seconds since 1970 in memory.

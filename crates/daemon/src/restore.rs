@@ -10,7 +10,7 @@ use crate::faults;
 use crate::forest::Forest;
 use crate::history::State;
 use crate::protocol::{RestoreRequest, Target};
-use crate::report::{RestoreReport, StateReport, UndoReport};
+use crate::report::{Bytes, RestoreReport, StateReport, UndoReport};
 use crate::{compare, open_files};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -138,19 +138,9 @@ fn note(state: &StateReport, point: Point, paths: &[Vec<u8>]) -> String {
 
 /// The paths from the root of the workspace; none when all of it is meant.
 fn paths(ask: &RestoreRequest, entry: &Entry) -> Result<Vec<Vec<u8>>, Fault> {
-    let mount = entry.row().mount_path;
-    let within = ask.directory.as_ref().and_then(|directory| below(&directory.0, &mount)).unwrap_or_default();
     let mut paths = Vec::with_capacity(ask.paths.len());
     for typed in &ask.paths {
-        let typed = &typed.0;
-        let path = match typed.strip_prefix(b"/") {
-            Some(_) => {
-                let inside = below(typed, &mount).ok_or_else(|| outside(typed, &entry.name()))?;
-                normal(b"", &inside)
-            }
-            None => normal(&within, typed),
-        };
-        let path = path.ok_or_else(|| outside(typed, &entry.name()))?;
+        let path = path_inside(typed, ask.directory.as_ref(), entry)?;
         if path.is_empty() {
             return Ok(Vec::new());
         }
@@ -159,6 +149,20 @@ fn paths(ask: &RestoreRequest, entry: &Entry) -> Result<Vec<Vec<u8>>, Fault> {
     paths.sort();
     paths.dedup();
     Ok(paths)
+}
+
+/// A path from the root of the workspace, empty for the root itself. What was typed begins where the caller stands when
+/// that is in the workspace, else at its root.
+pub(crate) fn path_inside(typed: &Bytes, directory: Option<&Bytes>, entry: &Entry) -> Result<Vec<u8>, Fault> {
+    let (typed, mount) = (&typed.0, entry.row().mount_path);
+    let path = match typed.strip_prefix(b"/") {
+        Some(_) => below(typed, &mount).and_then(|inside| normal(b"", &inside)),
+        None => {
+            let within = directory.and_then(|directory| below(&directory.0, &mount)).unwrap_or_default();
+            normal(&within, typed)
+        }
+    };
+    path.ok_or_else(|| outside(typed, &entry.name()))
 }
 
 /// What is left of an absolute path below a mount point, which may be reached through symbolic links.

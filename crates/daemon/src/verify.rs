@@ -6,13 +6,14 @@
 
 use crate::entry::Entry;
 use crate::forest::Forest;
+use crate::refs::Spot;
 use crate::report::{Verification, VerifyProblem};
 use crate::{anchor, card, faults};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, PoisonError};
-use weald_engine::Origin;
 use weald_engine::verify::{VerifiedLog, verify_log};
+use weald_engine::{Origin, Point};
 use weald_git::Repository;
 use weald_model::{Code, Fault, Oid, Progress, WorkspaceId};
 use weald_store::cas::{self, CasError};
@@ -30,7 +31,7 @@ pub(crate) struct Scope {
     /// The workspaces; all there is in the home when None.
     pub(crate) entry: Option<Arc<Entry>>,
     /// Only the records up to this point, in this log and those before it.
-    pub(crate) until: Option<(WorkspaceId, u64)>,
+    pub(crate) until: Option<Point>,
     /// Also the git objects of bases.
     pub(crate) base: bool,
     /// Anchors somebody kept.
@@ -38,6 +39,18 @@ pub(crate) struct Scope {
 }
 
 impl Forest {
+    /// What a state stands for. The present is not loaded: it may be damaged.
+    pub(crate) fn to_verify(
+        &self,
+        spot: Option<&Spot>,
+    ) -> Result<(Option<Arc<Entry>>, Option<Point>), Fault> {
+        match spot {
+            None => Ok((None, None)),
+            Some(spot) if spot.reference.is_none() => Ok((Some(self.find(&spot.target)?), None)),
+            Some(spot) => self.state(spot).map(|state| (Some(state.entry), state.point)),
+        }
+    }
+
     /// Verifies what the scope says.
     pub(crate) fn verify(&self, scope: &Scope, progress: &dyn Progress) -> Result<Verification, Fault> {
         let _logs_stay = self.lineage.read().unwrap_or_else(PoisonError::into_inner);
@@ -141,7 +154,7 @@ impl Round<'_> {
         }
         let mut logs = BTreeMap::new();
         for row in rows {
-            let mut at = scope.until.map_or((row.id, None), |(log, seq)| (log, Some(seq)));
+            let mut at = scope.until.map_or((row.id, None), |point| (point.log, Some(point.seq)));
             // Ids are counted: a registry that leads in a circle ends here.
             while logs.insert(at.0, at.1).is_none() {
                 let Some(entry) = self.forest.by_id(at.0) else { break };

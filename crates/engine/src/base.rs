@@ -87,6 +87,12 @@ impl Base {
         }
     }
 
+    /// The directory a base node is in, and its name there.
+    pub(crate) fn home(&self, ino: Ino) -> Option<(Ino, Name)> {
+        let manifest = &self.tree.as_ref().filter(|_| ino.is_base() && ino != Ino::ROOT)?.manifest;
+        Some((manifest.node(ino).ok()?.parent, Name::new(manifest.node_name(ino).ok()?).ok()?))
+    }
+
     /// The name of a base node.
     pub(crate) fn name(&self, ino: Ino) -> Result<&[u8]> {
         let tree = self.tree.as_ref().ok_or(Errno::NotFound)?;

@@ -10,6 +10,7 @@
 
 mod acl;
 mod attributes;
+pub mod audit;
 mod base;
 mod content;
 mod diff;

@@ -225,6 +225,11 @@ impl State {
         }
     }
 
+    /// Every name that is not as the base has it.
+    pub(crate) fn own_names(&self) -> impl Iterator<Item = (&(Ino, Name), &Option<Dent>)> {
+        self.names.iter()
+    }
+
     /// The directory above.
     pub(crate) fn parent_of(&self, base: &Base, dir: Ino) -> Result<Ino> {
         self.with(base, dir, |inode| match inode.body {

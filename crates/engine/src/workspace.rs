@@ -5,6 +5,7 @@
 //! any lock. The public file operations are in [`names`](crate::names), [`files`](crate::files) and
 //! [`attributes`](crate::attributes).
 
+use crate::audit::News;
 use crate::base::Base;
 use crate::history::Point;
 use crate::kept::RECORDS_BETWEEN;
@@ -69,6 +70,7 @@ pub struct Workspace {
     dirty: AtomicBool,
     /// The numbers programs have in this log. Taken while the state is held exclusively.
     programs: Mutex<ProgramNumbers>,
+    pub(crate) news: News,
     /// Logs this one starts from, until they are known to be durable: a durable fork needs durable parents.
     unsynced_parents: Mutex<Vec<Parent>>,
     me: Weak<Workspace>,
@@ -208,6 +210,7 @@ impl Workspace {
             broken: AtomicBool::new(false),
             dirty: AtomicBool::new(false),
             programs: Mutex::new(programs),
+            news: News::default(),
             unsynced_parents: Mutex::new(parents),
             me: me.clone(),
         });
@@ -379,6 +382,7 @@ impl Workspace {
         let at = At { point: Point { log: self.id, seq: appended.seq }, inline: appended.inline_place };
         let applied = apply(&record, at).inspect_err(|_| self.broken.store(true, Ordering::Relaxed))?;
         self.mark_dirty();
+        self.news.tell();
         Ok(applied)
     }
 

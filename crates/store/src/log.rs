@@ -18,6 +18,7 @@ mod content;
 mod files;
 pub mod format;
 mod group;
+mod reader;
 mod recovery;
 pub mod verify;
 mod walk;
@@ -242,6 +243,11 @@ impl Logs {
         recovery::replay_until(&self.files, id, seq, visit)
     }
 
+    /// Begins to read a log, which may be in use.
+    pub fn reader(&self, id: WorkspaceId) -> LogReader {
+        LogReader::new(self.files.clone(), id)
+    }
+
     /// Makes everything written to a log durable, whether it is open or not: what was forked from it needs it. A log
     /// that this process has not opened is read for that.
     pub fn make_durable(&self, id: WorkspaceId) -> Result<(), LogError> {
@@ -269,4 +275,5 @@ impl Logs {
     }
 }
 
+pub use reader::LogReader;
 pub use writer::Log;

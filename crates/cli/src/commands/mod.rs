@@ -10,6 +10,7 @@ mod fork;
 mod gc;
 mod info;
 mod list;
+mod log;
 mod mounts;
 mod place;
 mod remove;
@@ -48,6 +49,7 @@ pub(crate) fn run(context: &Context, command: Command) -> Result<Outcome, Fault>
         Command::Doctor(args) => doctor::run(context, args),
         Command::Gc(command) => gc::run(context, command),
         Command::Config(args) => config::run(context, args),
+        Command::Log(args) => log::run(context, args),
         Command::Verify(args) => verify::run(context, args),
         Command::Anchor(args) => anchor::run(context, args),
         Command::Status => status::run(context),

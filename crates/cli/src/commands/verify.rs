@@ -5,12 +5,17 @@ use crate::context::Context;
 use crate::failure::Outcome;
 use crate::{output, words};
 use weald_daemon::protocol::Request;
+use weald_daemon::refs::Spot;
 use weald_daemon::report::{Verification, VerifyProblem};
 use weald_model::Fault;
 
 pub(super) fn run(context: &Context, args: VerifyArgs) -> Result<Outcome, Fault> {
-    let target = (!args.all).then(|| context.target(args.workspace));
-    let request = Request::Verify { target, base: args.base, anchors: args.anchors };
+    let state = match (args.all, args.workspace) {
+        (true, _) => None,
+        (false, Some(text)) => Some(context.spot(&text)?),
+        (false, None) => Some(Spot { target: context.target(None), reference: None }),
+    };
+    let request = Request::Verify { state, base: args.base, anchors: args.anchors };
     let found: Verification = context.ask(request)?;
     if context.json {
         output::json(&found);

@@ -192,6 +192,29 @@ fn a_prefix_is_replayed_from_a_log_in_use() {
 }
 
 #[test]
+fn a_reader_gives_each_record_once_while_the_log_grows_over_segments() {
+    let (_, logs) = faulty(SMALL);
+    let log = logs.create(ID, b"g", Durability::Durable).unwrap();
+    let (mut reader, mut seen) = (logs.reader(ID), Vec::new());
+    for n in 0..60u64 {
+        log.append(&[n as u8; 300], b"").unwrap();
+        if n % 7 == 0 {
+            log.sync().unwrap();
+        }
+        let mut visit = |record: Record<'_>| {
+            seen.push(record.seq);
+            if record.seq.is_multiple_of(5) { Err(Errno::Interrupted) } else { Ok(()) }
+        };
+        let stopped = reader.read_until(log.seq(), &mut visit);
+        assert!(matches!(stopped, Ok(()) | Err(LogError::Refused(Errno::Interrupted))));
+        reader.read_until(log.seq(), &mut visit).unwrap_or_default();
+        reader.read_until(99, &mut |_| panic!("there are no more")).unwrap();
+        assert_eq!(reader.seq(), log.seq());
+    }
+    assert_eq!(seen, (1..=61).collect::<Vec<_>>());
+}
+
+#[test]
 fn a_removed_log_is_missing_and_left_overs_are_swept() {
     let (dir, logs) = host();
     logs.create(ID, b"g", Durability::Durable).unwrap().put_data(b"x").unwrap();

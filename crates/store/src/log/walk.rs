@@ -10,7 +10,7 @@ use super::format::{
     Commit, FRAME_BYTES_MAX, FRAME_HEADER_BYTES, Frame, FrameKind, HEADER_BYTES, HeaderFault, Place,
     Position, Salt, SegmentHeader,
 };
-use crate::disk::{DiskFile, read_exact_at};
+use crate::disk::{DiskFile, OpenMode, read_exact_at};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -117,6 +117,22 @@ impl<'f> Walk<'f> {
             end_before: 0,
             window: None,
         }
+    }
+
+    /// A walk that goes on behind record `seq`, at a place where another one stood. It hashes nothing.
+    pub(super) fn resumed(
+        files: &'f Files,
+        id: WorkspaceId,
+        at: Position,
+        seq: u64,
+        end_before: u64,
+    ) -> Result<Self, LogError> {
+        let mut walk = Self { at, seq, end_before, ..Self::new(files, id, WalkChain::Skip) };
+        if at.offset != 0 {
+            let file = files.open(id, at.segment, OpenMode::Read)?;
+            walk.window = Some(Window::new(file, files.path(id, at.segment))?);
+        }
+        Ok(walk)
     }
 
     /// Takes the next frame.
