@@ -54,6 +54,18 @@ impl Content {
         content
     }
 
+    /// Shows every extent; with `before`, those that are the same there may be left out.
+    pub(crate) fn extents_since(&self, before: Option<&Content>, each: &mut dyn FnMut(&Extent)) {
+        let none = Map::default();
+        let before = before.map_or(&none, |before| &before.extents);
+        before.unshared(&self.extents, &mut |_, _, new| {
+            if let Some(extent) = new {
+                each(extent);
+            }
+            true
+        });
+    }
+
     /// Bytes that take space, for `st_blocks`.
     pub(crate) fn allocated(&self) -> u64 {
         self.allocated

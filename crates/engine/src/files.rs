@@ -9,6 +9,7 @@ use crate::record::{Change, Stored};
 use crate::state::{Body, Inode, State, Target};
 use crate::workspace::Workspace;
 use crate::{AllocateMode, Seek, Shared};
+use std::sync::PoisonError;
 use weald_model::{Caller, Errno, Ino, Result};
 use weald_store::log::{INLINE_BYTES_MAX, Place};
 
@@ -37,6 +38,8 @@ impl Workspace {
         if data.is_empty() {
             return Ok(());
         }
+        let is_large = data.len() > INLINE_BYTES_MAX;
+        let _putting = is_large.then(|| self.putting.read().unwrap_or_else(PoisonError::into_inner));
         let (stored, inline) = match data.len() {
             0..=INLINE_BYTES_MAX => (Stored::Inline, data),
             _ => {

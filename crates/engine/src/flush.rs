@@ -4,9 +4,10 @@
 
 use crate::Shared;
 use crate::workspace::Workspace;
-use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
+use weald_model::WorkspaceId;
 
 /// How long a change may wait for the disk: the commit interval of ext4 (ext4(5), `commit=`).
 pub const FLUSH_INTERVAL: Duration = Duration::from_secs(5);
@@ -16,7 +17,11 @@ pub const FLUSH_INTERVAL: Duration = Duration::from_secs(5);
 pub(crate) struct Flusher {
     queue: Mutex<Queue>,
     changed: Condvar,
+    watch: OnceLock<Box<Watch>>,
 }
+
+/// Is told which workspaces changed.
+pub type Watch = dyn Fn(&[WorkspaceId]) + Send + Sync;
 
 #[derive(Default)]
 struct Queue {
@@ -31,6 +36,10 @@ pub struct Running {
 }
 
 impl Flusher {
+    pub(crate) fn watch(&self, watch: Box<Watch>) {
+        let _ = self.watch.set(watch);
+    }
+
     pub(crate) fn add(&self, workspace: Weak<Workspace>) {
         self.lock().dirty.push(workspace);
         self.changed.notify_one();
@@ -55,9 +64,14 @@ impl Flusher {
         let dirty = std::mem::take(&mut queue.dirty);
         let stopped = queue.stopped;
         drop(queue);
+        let mut changed = Vec::with_capacity(dirty.len());
         for workspace in dirty.iter().filter_map(Weak::upgrade) {
             // A failed sync closes the workspace's log; its programs see the error at their next change.
             let _ = workspace.sync();
+            changed.push(workspace.id());
+        }
+        if let Some(watch) = self.watch.get() {
+            watch(&changed);
         }
         !stopped
     }

@@ -8,6 +8,7 @@ use crate::programs::ProgramName;
 use crate::{AllocateMode, RenameMode};
 use weald_model::{FileKind, Ino, Name, Oid, SnapshotId, Timestamp, WorkspaceId};
 use weald_store::log::Place;
+use weald_store::log::reclaim::Piece;
 
 mod codec;
 pub(crate) use codec::Malformed;
@@ -135,6 +136,10 @@ pub(crate) enum Change {
         to: Point,
         paths: Vec<Path>,
         why: Why,
+    },
+    /// This data of the log is given back to the disk: no state that stays reaches it.
+    Reclaimed {
+        pieces: Vec<Piece>,
     },
 }
 
@@ -331,6 +336,10 @@ impl Change {
                 w.texts(tags);
                 w.tag(*occasion as u8);
             }
+            Change::Reclaimed { pieces } => {
+                w.tag(20);
+                w.pieces(pieces);
+            }
             Change::DropSnapshot { id } => {
                 w.tag(16);
                 w.number(id.0);
@@ -422,6 +431,7 @@ impl Change {
                     _ => return Err(Malformed("why")),
                 },
             },
+            20 => Change::Reclaimed { pieces: r.pieces()? },
             19 => Change::Program { number: r.small()?, name: program_name(r.bytes()?)? },
             _ => return Err(Malformed("unknown change")),
         })

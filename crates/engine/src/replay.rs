@@ -94,6 +94,11 @@ impl<'a> Replay<'a> {
         }
     }
 
+    /// The state behind the last record taken.
+    pub(crate) fn state(&self) -> Option<&State> {
+        self.state.as_ref()
+    }
+
     /// Takes one record; on failure the reason is kept.
     pub(crate) fn visit(&mut self, record: store::Record<'_>) -> Result<()> {
         if record.seq <= self.done {
@@ -180,6 +185,9 @@ impl<'a> Replay<'a> {
             None => Err(Errno::Io),
         };
         applied.map_err(|errno| self.bad(seq, &errno.to_string()))?;
+        if let Change::Reclaimed { pieces } = &record.change {
+            self.shared.given_back.add(self.id, pieces);
+        }
         if let Change::Program { number, name } = record.change {
             self.programs.define(number, name);
         }

@@ -2,6 +2,7 @@
 
 use crate::base::Base;
 use crate::flush::Flusher;
+use crate::given_back::GivenBack;
 use crate::history::Point;
 use crate::kept::Kept;
 use crate::programs::{Author, Programs};
@@ -20,6 +21,7 @@ pub struct Shared {
     pub(crate) cas: Cas,
     pub(crate) env: Arc<dyn Env>,
     pub(crate) flusher: Flusher,
+    pub(crate) given_back: GivenBack,
     programs: OnceLock<Arc<dyn Programs>>,
     blobs: Mutex<BlobCache>,
     forks: Mutex<HashMap<WorkspaceId, ForkPoint>>,
@@ -83,7 +85,8 @@ impl Shared {
         let (flusher, blobs, forks) = (Flusher::default(), Mutex::new(blobs), Mutex::default());
         let programs = OnceLock::new();
         let kept = Mutex::default();
-        Arc::new(Self { disk, logs, cas, env, flusher, programs, blobs, forks, kept })
+        let given_back = GivenBack::default();
+        Arc::new(Self { disk, logs, cas, env, flusher, given_back, programs, blobs, forks, kept })
     }
 
     /// Sets who tells which program makes a change; before the first change, once. Without it records name none.
@@ -100,6 +103,11 @@ impl Shared {
             uid: who.uid,
             name: program.map(|program| program.name),
         }
+    }
+
+    /// Sets who is told, by the flusher's thread after each round, which workspaces changed since the last; once.
+    pub fn watch_changes(&self, watch: Box<crate::flush::Watch>) {
+        self.flusher.watch(watch);
     }
 
     /// Starts the thread that makes changes durable every few seconds. It ends when the returned guard is dropped,

@@ -15,6 +15,7 @@ use weald_model::{Attr, Errno, FileKind, Ino, Name, Result, Timestamp};
 mod apply;
 mod check;
 mod compare;
+mod extents;
 mod restore;
 
 pub(crate) use apply::At;

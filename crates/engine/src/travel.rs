@@ -101,11 +101,13 @@ impl Workspace {
         Ok(last)
     }
 
-    /// The workspace as it was at a point of its past, or of those it was forked from. ENOENT for any other point.
+    /// The workspace as it was at a point of its past, or of those it was forked from. ENOENT for any other point, ESTALE
+    /// when content it needs was given back.
     /// Cost: the records since the nearest state in memory, see `kept`.
     pub fn past(&self, point: Point) -> Result<Past> {
         self.must_be_past(point)?;
         let state = state_at(&self.shared, &self.base, point).map_err(|error| errno_of(&error))?;
+        self.check_whole(&state)?;
         Ok(self.past_of(point, state))
     }
 
@@ -125,6 +127,9 @@ impl Workspace {
         let paths = paths.iter().map(|path| parse(path)).collect::<Result<Vec<Path>>>()?;
         self.must_be_past(to.point())?;
         let who = self.shared.author(who);
+        // Some of it may have been given back since this past was made.
+        let _revival = self.shared.given_back.revive();
+        self.check_whole(to.state())?;
         let mut state = self.write_state();
         self.restore_to(&mut state, &who, (to.point(), to.state()), paths, Why::Asked)
     }
@@ -147,6 +152,7 @@ impl Workspace {
         target: impl Fn(&State) -> Option<Point>,
     ) -> Result<Option<(Point, Changed)>> {
         let who = self.shared.author(who);
+        let _revival = self.shared.given_back.revive();
         loop {
             let Some(to) = target(&self.read_state()) else { return Ok(None) };
             let past = self.past(to)?;

@@ -35,7 +35,11 @@ pub fn verify_log(
 ) -> Result<VerifiedLog, LogError> {
     let mut seen = Seen { id, origin: None, named: Vec::new(), gone: Vec::new(), stored: BTreeMap::new() };
     let frames = shared.logs.verify_frames(id, expected, &mut |record| seen.record(record), report)?;
-    let Seen { origin, mut named, gone, stored, .. } = seen;
+    let Seen { origin, mut named, mut gone, stored, .. } = seen;
+    if let Ok(all) = shared.given_back_of(id) {
+        // Records behind those that are looked at may have given back what these name.
+        gone = all.iter().map(|piece| (piece.file, piece.from..=piece.to.saturating_sub(1))).collect();
+    }
     let mut amount = frames.amount;
     amount += shared.logs.verify_data(id, &mut named, frames.data_end, &gone, report)?;
     Ok(VerifiedLog { last: frames.last, origin, stored, amount })
@@ -75,6 +79,11 @@ impl Seen {
                     return Err(format!("record {seq} wrote to another log"));
                 }
                 self.named.push(Named { place, len, hash, seq });
+                Ok(())
+            }
+            Change::Reclaimed { pieces } => {
+                self.gone
+                    .extend(pieces.iter().map(|piece| (piece.file, piece.from..=piece.to.saturating_sub(1))));
                 Ok(())
             }
             Change::Attach { hash, .. } => {

@@ -73,6 +73,8 @@ pub struct Workspace {
     pub(crate) news: News,
     /// Logs this one starts from, until they are known to be durable: a durable fork needs durable parents.
     unsynced_parents: Mutex<Vec<Parent>>,
+    /// Shared while data is put and the record that names it appended: taken exclusively, it waits for these.
+    pub(crate) putting: RwLock<()>,
     me: Weak<Workspace>,
 }
 
@@ -129,9 +131,11 @@ impl Workspace {
     ) -> std::result::Result<Arc<Self>, OpenError> {
         // What is in memory may be of records that the log has lost since.
         shared.forget_kept(id);
+        shared.given_back.forget(id);
         let mut replay = Replay::new(&shared, id, &base);
         let (log, _) =
             shared.logs.open(id, &mut |record| replay.visit(record)).or_else(|error| replay.failed(error))?;
+        shared.given_back.complete(id);
         let programs = std::mem::take(&mut replay.programs);
         let (state, lineage) = replay.finish()?;
         let parents = lineage.iter().map(|point| Parent::Stored(point.log)).collect();
@@ -172,6 +176,7 @@ impl Workspace {
         id: WorkspaceId,
         note: &[u8],
     ) -> std::result::Result<Arc<Self>, OpenError> {
+        let _revival = self.shared.given_back.revive();
         let past = self.past(point).map_err(OpenError::Past)?;
         self.sync().map_err(OpenError::Past)?;
         self.fork_from(id, past.into_state(), (point, Root::Durable), note)
@@ -212,6 +217,7 @@ impl Workspace {
             programs: Mutex::new(programs),
             news: News::default(),
             unsynced_parents: Mutex::new(parents),
+            putting: RwLock::default(),
             me: me.clone(),
         });
         fresh.mark_dirty();

@@ -81,6 +81,9 @@ pub trait DiskFile: Send + Sync {
     fn sync(&self) -> io::Result<()>;
     /// Writes real zeros to a range, so that overwriting it later needs no new blocks.
     fn allocate(&self, offset: u64, len: u64) -> io::Result<()>;
+    /// Makes a hole of whole blocks within the file: its bytes read as zeros and take no space. The length stays.
+    /// `Unsupported` where the host's file system cannot.
+    fn punch(&self, offset: u64, len: u64) -> io::Result<()>;
     /// Bytes of disk the file takes.
     fn allocated_bytes(&self) -> io::Result<u64>;
 }

@@ -19,6 +19,7 @@ mod files;
 pub mod format;
 mod group;
 mod reader;
+pub mod reclaim;
 mod recovery;
 pub mod verify;
 mod walk;

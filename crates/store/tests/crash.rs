@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use weald_model::WorkspaceId;
 use weald_store::disk::Disk;
+use weald_store::log::reclaim::Pieces;
 use weald_store::log::{Durability, Limits, Log, LogError, Logs, Place};
 use weald_testkit::crash_disk::{CrashDisk, Failure};
 
@@ -257,6 +258,56 @@ fn a_log_made_durable_without_being_open_is_so_after_an_earlier_sync_failed() {
         run.synced = run.known.len();
         run.disk = run.disk.crash(seed);
         run.reopen(true);
+    }
+}
+
+/// Lesson: a gc that deleted first and wrote tombstones after.
+#[test]
+fn what_is_given_back_was_recorded_durably_so_no_crash_takes_more_than_that() {
+    for seed in 0..SEEDS {
+        let disk = CrashDisk::default();
+        disk.make_dir(Path::new("/logs")).unwrap();
+        disk.sync_dir(Path::new("/")).unwrap();
+        let logs = logs_on(&disk);
+        let log = logs.create(ID, b"g", Durability::Durable).unwrap();
+        let data = |fill: u8| vec![fill; 5000 + usize::from(fill) * 100];
+        let places: Vec<Place> = (0..12).map(|fill| log.put_data(&data(fill)).unwrap()).collect();
+        for place in &places {
+            log.append(&place.to_bytes(), b"").unwrap();
+        }
+        let mut chunks = Vec::new();
+        logs.chunks(ID, log.data_end(), &Pieces::default(), &mut |piece| chunks.push(piece)).unwrap();
+        assert_eq!(chunks.len(), places.len());
+        // Every third stays.
+        let dead: Pieces =
+            chunks.iter().enumerate().filter(|(at, _)| at % 3 != 0).map(|(_, piece)| *piece).collect();
+        let recorded = log.append(b"given back", b"").unwrap();
+        log.settle().unwrap();
+        logs.give_back(ID, &mut dead.iter()).unwrap();
+        log.append(b"later", b"").unwrap();
+        drop(log);
+        let disk = disk.crash(seed);
+        let logs = logs_on(&disk);
+        let mut bodies = Vec::new();
+        let (log, _) = logs
+            .open(ID, &mut |record| {
+                bodies.push(record.body.to_vec());
+                Ok(())
+            })
+            .unwrap();
+        assert!(bodies.len() as u64 >= recorded.seq, "the record is there");
+        for (fill, place) in places.iter().enumerate().filter(|(at, _)| at % 3 == 0) {
+            let mut found = data(fill as u8);
+            logs.read(*place, 0, &mut found).unwrap();
+            assert!(found == data(fill as u8), "what stays is whole");
+        }
+        let mut left = Vec::new();
+        logs.chunks(ID, log.data_end(), &dead, &mut |piece| left.push(piece)).unwrap();
+        assert_eq!(left, chunks.iter().step_by(3).copied().collect::<Vec<_>>());
+        // Once more, as after a crash in the middle of it.
+        logs.give_back(ID, &mut dead.iter()).unwrap();
+        log.put_data(&[1; 9000]).unwrap();
+        log.sync().unwrap();
     }
 }
 

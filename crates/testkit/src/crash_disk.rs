@@ -389,6 +389,18 @@ impl DiskFile for CrashFile {
         Ok(())
     }
 
+    fn punch(&self, offset: u64, len: u64) -> io::Result<()> {
+        assert!(
+            offset.is_multiple_of(BLOCK_BYTES) && len.is_multiple_of(BLOCK_BYTES),
+            "holes are whole blocks"
+        );
+        let mut state = self.change()?;
+        state.whole_call()?;
+        let clock = state.clock;
+        state.file(self.id).push(clock, DataOp::Punch(offset, len));
+        Ok(())
+    }
+
     fn allocated_bytes(&self) -> io::Result<u64> {
         Ok(self.disk.lock().file(self.id).allocated_bytes())
     }

@@ -2,6 +2,7 @@
 
 use super::Path;
 use weald_model::{Ino, Name, Timestamp};
+use weald_store::log::reclaim::Piece;
 
 /// Bytes that are no record: what was wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +62,15 @@ impl Writer<'_> {
         for path in paths {
             self.number(path.len() as u64);
             path.iter().for_each(|name| self.bytes(name.as_bytes()));
+        }
+    }
+
+    pub(super) fn pieces(&mut self, pieces: &[Piece]) {
+        self.number(pieces.len() as u64);
+        for piece in pieces {
+            self.number(u64::from(piece.file));
+            self.number(piece.from);
+            self.number(piece.to - piece.from);
         }
     }
 
@@ -153,6 +163,14 @@ impl<'a> Reader<'a> {
 
     pub(super) fn paths(&mut self) -> Result<Vec<Path>, Malformed> {
         self.list(|r| r.list(Self::name))
+    }
+
+    pub(super) fn pieces(&mut self) -> Result<Vec<Piece>, Malformed> {
+        self.list(|r| {
+            let (file, from, len) = (r.small()?, r.number()?, r.number()?);
+            let to = from.checked_add(len).ok_or(Malformed("piece"))?;
+            Ok(Piece { file, from, to })
+        })
     }
 
     /// As many items as it says. Each takes a byte at least, so no length is believed without them.

@@ -7,7 +7,7 @@ fn sample() -> impl Strategy<Value = Record> {
     let ino = prop_oneof![(1u64..1 << 32).prop_map(Ino), ((1u64 << 32)..1 << 40).prop_map(Ino)];
     let name =
         prop::collection::vec(1u8..255, 1..40).prop_filter_map("a name", |bytes| Name::new(&bytes).ok());
-    let change = (ino.clone(), ino, name, any::<u64>(), any::<u32>(), 0u8..19).prop_map(
+    let change = (ino.clone(), ino, name, any::<u64>(), any::<u32>(), 0u8..20).prop_map(
         |(ino, parent, name, number, small, which)| match which {
             0 => Change::Forked { child: WorkspaceId(number) },
             1 => Change::Link { ino, parent, name },
@@ -70,6 +70,9 @@ fn sample() -> impl Strategy<Value = Record> {
                 note: "before the merge".to_owned(),
                 tags: vec!["v1".to_owned(), "\u{e4}".to_owned()],
                 occasion: Occasion::Timer,
+            },
+            19 => Change::Reclaimed {
+                pieces: vec![Piece { file: small, from: number / 2, to: number / 2 + u64::from(small) }],
             },
             15 => Change::DropSnapshot { id: SnapshotId(number) },
             16 => Change::Tag { id: SnapshotId(number), tags: vec!["v2".to_owned()] },

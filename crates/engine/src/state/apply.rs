@@ -71,6 +71,7 @@ impl State {
             Change::Origin { .. }
             | Change::Forked { .. }
             | Change::Program { .. }
+            | Change::Reclaimed { .. }
             | Change::Purge { .. }
             | Change::Snapshot { .. }
             | Change::DropSnapshot { .. }
@@ -82,7 +83,10 @@ impl State {
     fn apply_change(&mut self, base: &Base, record: &Record, at: At) -> Result<()> {
         let time = record.time;
         match &record.change {
-            Change::Origin { .. } | Change::Forked { .. } | Change::Program { .. } => Ok(()),
+            Change::Origin { .. }
+            | Change::Forked { .. }
+            | Change::Program { .. }
+            | Change::Reclaimed { .. } => Ok(()),
             Change::Make(make) => self.make(base, make, time),
             Change::Link { ino, parent, name } => self.link(base, *ino, *parent, name, time),
             Change::Remove { parent, name } => self.remove(base, *parent, name, time),

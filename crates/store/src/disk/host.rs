@@ -3,7 +3,7 @@
 //! Invariant: interrupted and partial calls are gone on with, so callers see all or an error.
 
 use super::{Bytes, Disk, DiskFile, Map, OpenMode, Space};
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{FallocateFlags, Mode, OFlags};
 use rustix::io::Errno;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, IoSlice};
@@ -174,6 +174,11 @@ impl DiskFile for HostFile {
             at += count;
         }
         Ok(())
+    }
+
+    fn punch(&self, offset: u64, len: u64) -> io::Result<()> {
+        let how = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        Ok(rustix::fs::fallocate(&self.fd, how, offset, len)?)
     }
 
     fn allocated_bytes(&self) -> io::Result<u64> {

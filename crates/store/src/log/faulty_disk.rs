@@ -187,6 +187,10 @@ impl DiskFile for FaultyFile {
         self.write_at(&[&vec![0; len as usize]], offset)
     }
 
+    fn punch(&self, offset: u64, len: u64) -> io::Result<()> {
+        self.allocate(offset, len)
+    }
+
     fn allocated_bytes(&self) -> io::Result<u64> {
         self.len()
     }

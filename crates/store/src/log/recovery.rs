@@ -300,7 +300,11 @@ fn right_data(files: &Files, id: WorkspaceId, from: Position, to: Position) -> R
     Ok(at)
 }
 
-fn data_header(files: &Files, id: WorkspaceId, segment: u32) -> Result<Option<SegmentHeader>, LogError> {
+pub(super) fn data_header(
+    files: &Files,
+    id: WorkspaceId,
+    segment: u32,
+) -> Result<Option<SegmentHeader>, LogError> {
     let number = segment | Place::DATA;
     let Some(file) = files.open_if_there(id, number)? else { return Ok(None) };
     let path = files.path(id, number);

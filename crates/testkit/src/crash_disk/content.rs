@@ -25,6 +25,8 @@ pub(super) enum DataOp {
     SetLen(u64),
     /// Zeros from an offset, of a length.
     Allocate(u64, u64),
+    /// A hole of whole blocks, likewise.
+    Punch(u64, u64),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -156,6 +158,10 @@ impl Bytes {
             DataOp::Write(offset, bytes) => self.write(*offset, bytes),
             DataOp::SetLen(len) => self.set_len(*len),
             DataOp::Allocate(offset, len) => self.allocate(*offset, *len),
+            DataOp::Punch(offset, len) => {
+                let blocks = *offset / BLOCK_BYTES..(*offset + *len) / BLOCK_BYTES;
+                self.blocks.retain(|number, _| !blocks.contains(number));
+            }
         }
     }
 

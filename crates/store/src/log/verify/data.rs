@@ -42,7 +42,9 @@ pub(super) fn verify(
         };
         let from = named.partition_point(|named| named.place.file < number);
         let to = named.partition_point(|named| named.place.file <= number);
-        let gone: Vec<_> = gone.iter().filter(|(file, _)| *file == number).map(|(_, range)| range).collect();
+        let mut gone: Vec<_> =
+            gone.iter().filter(|(file, _)| *file == number).map(|(_, range)| range).collect();
+        gone.sort_unstable_by_key(|range| (*range.start(), *range.end()));
         let mut scan = Scan {
             file: &*file,
             path: &path,
@@ -121,7 +123,9 @@ impl Scan<'_, '_> {
     }
 
     fn is_gone(&self, offset: u64) -> Option<u64> {
-        self.gone.iter().find(|range| range.contains(&offset)).map(|range| *range.end() + 1)
+        // Sorted, and none overlaps another.
+        let last = self.gone.partition_point(|range| *range.start() <= offset).checked_sub(1)?;
+        self.gone[last].contains(&offset).then(|| *self.gone[last].end() + 1)
     }
 
     /// Checks what no record names, from `at` to `to`.

@@ -1,0 +1,141 @@
+//! What content is gone: given back to the disk because no state that stays reaches it.
+//!
+//! A point outside what stays can still be named. So who brings a past back (to look at it, restore it, fork it or pin
+//! it) asks here whether all of its content is still there, and gets ESTALE when it is not.
+//! Lock: the gate is taken before any workspace's state, shared by who brings a past back to stay, exclusively while
+//! is recorded what is given back. Read next: `reach`, which decides.
+
+use crate::Shared;
+use crate::content::Origin;
+use crate::history::Point;
+use crate::record::{Change, Record};
+use crate::state::State;
+use crate::workspace::Workspace;
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use weald_model::{Errno, Result, WorkspaceId};
+use weald_store::log::reclaim::{Piece, Pieces};
+use weald_store::log::{LogError, Place};
+
+/// What is known of all logs of a home.
+#[derive(Default)]
+pub(crate) struct GivenBack {
+    gate: RwLock<()>,
+    revivals: AtomicU64,
+    known: Mutex<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    pieces: HashMap<WorkspaceId, Arc<Pieces>>,
+    /// Logs that were read to their end.
+    complete: HashSet<WorkspaceId>,
+}
+
+/// A past is being brought back to stay.
+pub(crate) struct Revival<'a>(#[expect(dead_code, reason = "held, not used")] RwLockReadGuard<'a, ()>);
+
+impl GivenBack {
+    /// How often a past was brought back to stay.
+    pub(crate) fn revivals(&self) -> u64 {
+        self.revivals.load(Ordering::SeqCst)
+    }
+
+    /// Says that a past is brought back. What it needs stays until this is dropped; after that it is reached.
+    pub(crate) fn revive(&self) -> Revival<'_> {
+        let guard = self.gate.read().unwrap_or_else(PoisonError::into_inner);
+        self.revivals.fetch_add(1, Ordering::SeqCst);
+        Revival(guard)
+    }
+
+    /// Keeps revivals out.
+    pub(crate) fn gate_closed(&self) -> RwLockWriteGuard<'_, ()> {
+        self.gate.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// These pieces of a log are recorded as given back.
+    pub(crate) fn add(&self, log: WorkspaceId, pieces: &[Piece]) {
+        let mut known = self.known();
+        let all = Arc::make_mut(known.pieces.entry(log).or_default());
+        pieces.iter().for_each(|piece| all.add(*piece));
+    }
+
+    /// A log was read to its end, so all it says is known.
+    pub(crate) fn complete(&self, log: WorkspaceId) {
+        self.known().complete.insert(log);
+    }
+
+    /// Forgets a log that is opened anew or gone.
+    pub(crate) fn forget(&self, log: WorkspaceId) {
+        let mut known = self.known();
+        known.pieces.remove(&log);
+        known.complete.remove(&log);
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shared {
+    /// What was given back of a log. Reads it once when it is not loaded.
+    pub fn given_back_of(&self, log: WorkspaceId) -> Result<Arc<Pieces>> {
+        let answer = |known: &Known| known.pieces.get(&log).cloned().unwrap_or_default();
+        {
+            let known = self.given_back.known();
+            if known.complete.contains(&log) {
+                return Ok(answer(&known));
+            }
+        }
+        let visited = self.logs.replay_until(log, u64::MAX, &mut |stored| {
+            if let Ok(Record { change: Change::Reclaimed { pieces }, .. }) = Record::decode(stored.body) {
+                self.given_back.add(log, &pieces);
+            }
+            Ok(())
+        });
+        match visited {
+            Ok(()) | Err(LogError::Short { .. }) => {}
+            Err(error) => return Err(error.errno()),
+        }
+        self.given_back.complete(log);
+        Ok(answer(&self.given_back.known()))
+    }
+}
+
+impl Workspace {
+    /// Keeps the past at `point` from being given back while `hold` names it somewhere that keeps it for good.
+    /// ESTALE when some of it is gone already, ENOENT when it is not in this workspace's past.
+    pub fn hold<T>(&self, point: Point, hold: impl FnOnce() -> T) -> Result<T> {
+        let _revival = self.shared.given_back.revive();
+        self.past(point)?;
+        Ok(hold())
+    }
+
+    /// ESTALE when content that a state of this workspace's past needs was given back. Free while nothing was.
+    pub(crate) fn check_whole(&self, state: &State) -> Result<()> {
+        let mut gone = HashMap::new();
+        let lineage = self.lineage().iter().map(|point| point.log);
+        for log in lineage.chain([self.id()]) {
+            let pieces = self.shared.given_back_of(log)?;
+            if !pieces.is_empty() {
+                gone.insert(log, pieces);
+            }
+        }
+        if gone.is_empty() || !reaches(state, &gone) { Ok(()) } else { Err(Errno::Stale) }
+    }
+}
+
+fn reaches(state: &State, gone: &HashMap<WorkspaceId, Arc<Pieces>>) -> bool {
+    let mut found = false;
+    state.extents(None, &mut |extent| {
+        if let Origin::Log(Place { log, file, offset }) = extent.origin
+            && file & Place::DATA != 0
+            && let Some(pieces) = gone.get(&log)
+        {
+            let from = offset + extent.skip;
+            found |= pieces.overlaps(file, from, from + extent.len);
+        }
+    });
+    found
+}

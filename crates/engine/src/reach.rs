@@ -1,0 +1,320 @@
+//! What content can still be reached, and giving the rest back to the disk.
+//!
+//! Unit is the chunk of a data segment: what one large write put there. A chunk is kept when any byte of it is reached
+//! by a state that stays. States that stay are named by the caller (presents, snapshots, the states and writes inside
+//! a window of time, pins), for a whole *family*: workspaces forked from each other, since each reads the others' logs.
+//!
+//! Invariants, in the order they are used:
+//! 1. Only chunks are looked at that were put, and recorded or given up by their writer, before the states were taken
+//!    ([`Reach::begin`]). From these states on, only new chunks, those reached, and what a *revival* brings back can be
+//!    read; a revival (restore, undo, fork of a past, pin) between looking and recording is seen and refuses.
+//! 2. Everything that made the chunks needless is durable, in all logs of the family: no crash brings back a state that
+//!    needs them.
+//! 3. What is given back is recorded in its log; from then on no past that needs it is shown.
+//! 4. The records are durable before the first hole is made.
+//!
+//! Read next: `given_back` (who knows what is gone), the store's `log/reclaim.rs` (holes), docs/format.md.
+
+use crate::content::Extent;
+use crate::content::Origin as From;
+use crate::history::Point;
+use crate::past::Past;
+use crate::record::{Change, Record, Stored};
+use crate::replay::Replay;
+use crate::state::State;
+use crate::workspace::{OpenError, Workspace};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use weald_model::{Caller, Errno, Result, Timestamp, WorkspaceId};
+use weald_store::log::format::{CHUNK_HEADER_BYTES, Position};
+use weald_store::log::reclaim::{Piece, Pieces};
+use weald_store::log::{LogError, Place};
+
+/// Pieces in one record: it stays far below the largest body.
+const PIECES_PER_RECORD: usize = 10_000;
+/// Fewer bytes than this in a piece are not worth telling.
+const PIECE_BYTES_MIN: u64 = 4096;
+
+/// A workspace of the family, and where its data ended when looking began.
+struct Member {
+    workspace: Arc<Workspace>,
+    end: Position,
+}
+
+/// What is reached so far in one family.
+pub struct Reach {
+    members: Vec<Member>,
+    /// Revivals before looking began.
+    revivals: u64,
+    /// Start and end of what is reached of chunks, by log and data segment.
+    live: HashMap<(WorkspaceId, u32), BTreeMap<u64, u64>>,
+    /// Points whose states stay and are yet to be looked at.
+    points: BTreeSet<Point>,
+}
+
+/// What nobody reaches, of one family, as of one moment.
+pub struct Unreached {
+    members: Vec<Member>,
+    revivals: u64,
+    pieces: BTreeMap<WorkspaceId, Pieces>,
+}
+
+/// What a record brings into the tree.
+enum Brought {
+    /// New data, and its length.
+    Written(Place, u64),
+    /// What was there at a point.
+    Back(Point),
+}
+
+impl Reach {
+    /// Begins looking at a family: all workspaces forked from each other that are there, with the presents of those in
+    /// `present`. Waits for writes under way.
+    pub fn begin(family: Vec<Arc<Workspace>>, present: impl Fn(WorkspaceId) -> bool) -> Self {
+        let revivals = family.first().map_or(0, |first| first.shared.given_back.revivals());
+        let members: Vec<Member> = family
+            .into_iter()
+            .map(|workspace| Member { end: workspace.settled_data_end(), workspace })
+            .collect();
+        let mut reach = Self { members, revivals, live: HashMap::new(), points: BTreeSet::new() };
+        let presents: Vec<Past> = reach
+            .members
+            .iter()
+            .filter(|member| present(member.workspace.id()))
+            .map(|member| member.workspace.now_past())
+            .collect();
+        let mut before: Option<&State> = None;
+        for past in &presents {
+            reach.add_state(past.state(), before);
+            before = Some(past.state());
+        }
+        reach
+    }
+
+    /// The state at a point of the family's past stays.
+    pub fn point(&mut self, point: Point) {
+        self.points.insert(point);
+    }
+
+    /// Every state of a workspace since `from` stays, unless more than `bytes_max` were written since: then the last of
+    /// them, up to so many bytes. Cost: reading the logs.
+    pub fn window(&mut self, workspace: &Workspace, from: Timestamp, bytes_max: u64) -> Result<()> {
+        let present = workspace.present();
+        let chain: Vec<Point> = workspace.lineage().iter().copied().chain([present]).collect();
+        let start = workspace.point_at(from)?;
+        let mut found = Vec::new();
+        let mut is_inside = start.is_none();
+        for end in &chain {
+            let from = match start {
+                Some(start) if start.log == end.log => {
+                    is_inside = true;
+                    start.seq
+                }
+                _ if is_inside => 0,
+                _ => continue,
+            };
+            workspace.found_between(from, *end, &mut found)?;
+        }
+        let mut start = start.unwrap_or(Point { seq: 1, ..chain[0] });
+        let mut kept_bytes = 0;
+        for (at, brought) in found.into_iter().rev() {
+            match brought {
+                Brought::Written(place, len) => {
+                    kept_bytes += len;
+                    if kept_bytes > bytes_max {
+                        start = at;
+                        break;
+                    }
+                    self.add(place, len);
+                }
+                // States since then show what was older than the window.
+                Brought::Back(to) => self.point(to),
+            }
+        }
+        self.point(start);
+        Ok(())
+    }
+
+    /// Looks at all that stays and tells what nobody reaches. Cost: a replay of each log with a point, and a look at the
+    /// header of each chunk.
+    pub fn finish(mut self) -> std::result::Result<Unreached, OpenError> {
+        let points = std::mem::take(&mut self.points);
+        let logs: BTreeSet<WorkspaceId> = points.iter().map(|point| point.log).collect();
+        for log in logs {
+            let (first, last) = (Point { log, seq: 0 }, Point { log, seq: u64::MAX });
+            self.add_points(log, &points.range(first..=last).map(|point| point.seq).collect())?;
+        }
+        let mut pieces = BTreeMap::new();
+        for member in &self.members {
+            let dead = self.dead(member)?;
+            if !dead.is_empty() {
+                pieces.insert(member.workspace.id(), dead);
+            }
+        }
+        Ok(Unreached { members: self.members, revivals: self.revivals, pieces })
+    }
+
+    /// One replay of a log for all states that stay in it.
+    fn add_points(&mut self, log: WorkspaceId, seqs: &BTreeSet<u64>) -> std::result::Result<(), OpenError> {
+        let (Some(member), Some(last)) = (self.members.first(), seqs.last()) else { return Ok(()) };
+        let (shared, base) = (member.workspace.shared.clone(), member.workspace.base.clone());
+        let mut replay = Replay::new(&shared, log, &base);
+        let mut before: Option<State> = None;
+        let visited = shared.logs.replay_until(log, *last, &mut |record| {
+            let seq = record.seq;
+            replay.visit(record)?;
+            if let (true, Some(state)) = (seqs.contains(&seq), replay.state()) {
+                self.add_state(state, before.as_ref());
+                before = Some(state.clone());
+            }
+            Ok(())
+        });
+        visited.or_else(|error| replay.failed(error))
+    }
+
+    /// Everything a state reaches is kept; what it shares with `before` is known already.
+    fn add_state(&mut self, state: &State, before: Option<&State>) {
+        state.extents(before, &mut |extent: &Extent| {
+            if let From::Log(place) = extent.origin {
+                self.add(place, extent.skip + extent.len);
+            }
+        });
+    }
+
+    fn add(&mut self, place: Place, len: u64) {
+        if place.file & Place::DATA != 0 {
+            let from = place.offset.saturating_sub(CHUNK_HEADER_BYTES as u64);
+            let end = self.live.entry((place.log, place.file)).or_default().entry(from).or_default();
+            *end = (*end).max(place.offset + len);
+        }
+    }
+
+    /// Chunks of a log that nobody reaches, neighbours joined, without what was given back before.
+    fn dead(&self, member: &Member) -> std::result::Result<Pieces, OpenError> {
+        let workspace = &member.workspace;
+        let (id, logs) = (workspace.id(), &workspace.shared.logs);
+        let gone = workspace.shared.given_back_of(id).map_err(OpenError::Past)?;
+        let mut dead = Pieces::default();
+        logs.chunks(id, member.end, &gone, &mut |chunk| {
+            if !self.is_live(id, &chunk) {
+                dead.add(chunk);
+            }
+        })?;
+        Ok(dead.iter().filter(|piece| piece.block_bytes() >= PIECE_BYTES_MIN).collect())
+    }
+
+    /// What is reached may begin within what claims to be a chunk, when its header is damaged.
+    fn is_live(&self, log: WorkspaceId, chunk: &Piece) -> bool {
+        let Some(live) = self.live.get(&(log, chunk.file)) else { return false };
+        live.range(..chunk.to).next_back().is_some_and(|(_, end)| *end > chunk.from)
+    }
+}
+
+impl Unreached {
+    /// What can be given back, by log.
+    pub fn pieces(&self) -> &BTreeMap<WorkspaceId, Pieces> {
+        &self.pieces
+    }
+
+    /// Leaves only what is also in `wanted`.
+    #[must_use]
+    pub fn only(mut self, wanted: &BTreeMap<WorkspaceId, Pieces>) -> Self {
+        for (log, pieces) in &mut self.pieces {
+            let wanted = wanted.get(log);
+            let both = pieces.iter().filter(|piece| wanted.is_some_and(|wanted| wanted.covers(piece)));
+            *pieces = both.collect();
+        }
+        self.pieces.retain(|_, pieces| !pieces.is_empty());
+        self
+    }
+
+    /// Records what is given back, makes that durable, and gives it back. EBUSY, and nothing done, when a past state was
+    /// brought back since looking began. After any other error more is recorded than given back: `finish_giving_back`.
+    pub fn give_back(self) -> Result<u64> {
+        let Some(first) = self.members.first() else { return Ok(0) };
+        let shared = first.workspace.shared.clone();
+        // All of the family: a chunk is needless because of records in any of these logs. Before the record that says
+        // so, which a power cut may keep while it takes younger ones of other logs.
+        self.members.iter().try_for_each(|member| member.workspace.sync())?;
+        {
+            let _none_is_revived = shared.given_back.gate_closed();
+            if shared.given_back.revivals() != self.revivals {
+                return Err(Errno::Busy);
+            }
+            for member in &self.members {
+                if let Some(pieces) = self.pieces.get(&member.workspace.id()) {
+                    member.workspace.record_given_back(pieces)?;
+                }
+            }
+        }
+        let mut bytes = 0;
+        for member in &self.members {
+            let Some(pieces) = self.pieces.get(&member.workspace.id()) else { continue };
+            member.workspace.make_holes(pieces)?;
+            bytes += pieces.iter().map(|piece| piece.block_bytes()).sum::<u64>();
+        }
+        Ok(bytes)
+    }
+}
+
+impl Workspace {
+    /// Makes the holes once more that were recorded: a crash may have come between.
+    pub fn finish_giving_back(&self) -> Result<()> {
+        let gone = self.shared.given_back_of(self.id())?;
+        if gone.is_empty() { Ok(()) } else { self.sync().and_then(|()| self.make_holes(&gone)) }
+    }
+
+    /// True when data was put in this log: without any, there is nothing to give back.
+    pub fn has_data(&self) -> bool {
+        self.log.data_end() != Position::default()
+    }
+
+    /// Bytes of data in this log that were given back.
+    pub fn given_back_bytes(&self) -> Result<u64> {
+        Ok(self.shared.given_back_of(self.id())?.iter().map(|piece| piece.block_bytes()).sum())
+    }
+
+    fn make_holes(&self, pieces: &Pieces) -> Result<()> {
+        // The commit that says so must be durable, too: a recovery looks at data behind the last one it finds.
+        self.log.settle().map_err(|error| error.errno())?;
+        self.shared.logs.give_back(self.id(), &mut pieces.iter()).map_err(|error| error.errno())
+    }
+
+    fn record_given_back(&self, pieces: &Pieces) -> Result<()> {
+        let (uid, gid) = self.base.owner();
+        let all: Vec<Piece> = pieces.iter().collect();
+        for some in all.chunks(PIECES_PER_RECORD) {
+            self.change(&Caller::owner(uid, gid), |_, _| {
+                Ok(Some(Change::Reclaimed { pieces: some.to_vec() }))
+            })?;
+            self.shared.given_back.add(self.id(), some);
+        }
+        Ok(())
+    }
+
+    /// Where data ends. All that was put before is recorded now, or never will be.
+    fn settled_data_end(&self) -> Position {
+        let end = self.log.data_end();
+        drop(self.putting.write());
+        end
+    }
+
+    /// What records behind `from` up to `end` brought into the tree that was not there before them.
+    fn found_between(&self, from: u64, end: Point, found: &mut Vec<(Point, Brought)>) -> Result<()> {
+        let visited = self.shared.logs.replay_until(end.log, end.seq, &mut |stored| {
+            if stored.seq > from {
+                let record = Record::decode(stored.body).map_err(|_| Errno::Io)?;
+                let brought = match record.change {
+                    Change::Write { len, stored: Stored::At { place, .. }, .. } => {
+                        Brought::Written(place, u64::from(len))
+                    }
+                    Change::Restore { to, .. } => Brought::Back(to),
+                    _ => return Ok(()),
+                };
+                found.push((Point { log: end.log, seq: stored.seq }, brought));
+            }
+            Ok(())
+        });
+        visited.map_err(|error: LogError| error.errno())
+    }
+}

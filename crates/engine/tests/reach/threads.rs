@@ -1,0 +1,125 @@
+//! Giving back while other threads write, take and drop snapshots, restore and fork.
+
+use crate::home::USER;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use weald_engine::reach::Reach;
+use weald_engine::{Base, Occasion, Point, Shared, Workspace};
+use weald_model::{Errno, FileKind, Ino, SnapshotId, Timestamp, WorkspaceId};
+use weald_store::cas::Cas;
+use weald_store::disk::{Disk, HostDisk};
+use weald_store::log::{Limits, Logs};
+use weald_testkit::clock::FakeClock;
+
+const WRITERS: u64 = 3;
+const ROUNDS: u64 = 60;
+const BYTES: usize = 9_000;
+const LIMITS: Limits = Limits { segment_bytes: 64 << 10, data_segment_bytes: 200_000, open_files: 8 };
+
+fn shared(root: &std::path::Path) -> Arc<Shared> {
+    let disk: Arc<dyn Disk> = Arc::new(HostDisk::new(root));
+    for dir in ["logs", "cas"] {
+        disk.make_dir(&root.join(dir)).unwrap();
+    }
+    let logs = Logs::with_limits(disk.clone(), root.join("logs"), LIMITS);
+    Shared::new(disk.clone(), logs, Cas::new(disk, root.join("cas")), Arc::new(FakeClock::default()), 1 << 20)
+}
+
+fn content(writer: u64, round: u64) -> Vec<u8> {
+    (0..BYTES).map(|at| (writer * 101 + round * 7 + at as u64 % 13) as u8).collect()
+}
+
+fn shows(workspace: &Workspace, point: Point, ino: Ino, expected: &[u8]) {
+    let mut found = Vec::new();
+    workspace.past(point).unwrap().read(ino, 0, BYTES, &mut found).unwrap();
+    assert!(found == expected, "a state that stays is wrong");
+}
+
+/// Writes, and keeps every third state as a snapshot; drops some, and goes back to some.
+fn write(workspace: &Arc<Workspace>, writer: u64, ino: Ino, forks: &AtomicU64) -> Vec<(Point, Vec<u8>)> {
+    let mut kept: Vec<(SnapshotId, Point, Vec<u8>)> = Vec::new();
+    for round in 0..ROUNDS {
+        let mut now = content(writer, round);
+        workspace.write(&USER, ino, 0, &now).unwrap();
+        if round % 7 == 6
+            && let Some((_, point, old)) = kept.first().cloned()
+        {
+            let past = workspace.past(point).unwrap();
+            let path = format!("w{writer}").into_bytes();
+            workspace.restore(&USER, &past, &[path]).unwrap();
+            now = old;
+        }
+        if round % 3 == 0 {
+            let id = SnapshotId(writer << 32 | round | 1 << 60);
+            let taken = workspace.snapshot(&USER, id, "", &[], Occasion::Asked).unwrap();
+            shows(workspace, taken.point, ino, &now);
+            kept.push((id, taken.point, now));
+        }
+        if round % 9 == 8 {
+            let (id, ..) = kept.remove(0);
+            workspace.drop_snapshot(&USER, id).unwrap();
+        }
+        if round == ROUNDS / 2 {
+            let id = WorkspaceId(100 + forks.fetch_add(1, Ordering::SeqCst));
+            let (_, point, old) = kept.last().unwrap();
+            let fork = workspace.fork_at(*point, id, b"").unwrap();
+            let mut found = Vec::new();
+            fork.read(ino, 0, BYTES, &mut found).unwrap();
+            assert!(found == *old, "a fork of a snapshot is wrong");
+        }
+    }
+    kept.into_iter().map(|(_, point, model)| (point, model)).collect()
+}
+
+fn give_back(workspace: &Arc<Workspace>) -> Result<u64, Errno> {
+    let mut reach = Reach::begin(vec![workspace.clone()], |_| true);
+    workspace.snapshots().iter().for_each(|snapshot| reach.point(snapshot.point));
+    // Snapshots taken from here on show what is reached already, or new.
+    reach.finish().unwrap().give_back()
+}
+
+#[test]
+fn threads_that_write_snapshot_restore_and_fork_lose_nothing_to_a_gc_that_never_rests() {
+    let dir = tempfile::tempdir().unwrap();
+    let shared = shared(dir.path());
+    let base = Base::empty(1000, 1000, Timestamp::from_secs(1_600_000_000));
+    let workspace = Workspace::create(shared.clone(), WorkspaceId(1), base.clone(), b"").unwrap();
+    let inos: Vec<Ino> = (0..WRITERS)
+        .map(|writer| {
+            let name = format!("w{writer}").into_bytes();
+            workspace.make_node(&USER, Ino::ROOT, &name, FileKind::File, 0o644, 0).unwrap().ino
+        })
+        .collect();
+    let (done, forks, given) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
+    let kept = std::thread::scope(|scope| {
+        let collector = scope.spawn(|| {
+            while !done.load(Ordering::SeqCst) {
+                match give_back(&workspace) {
+                    Ok(bytes) => _ = given.fetch_add(bytes, Ordering::SeqCst),
+                    Err(Errno::Busy) => {}
+                    Err(error) => panic!("{error}"),
+                }
+            }
+        });
+        let (workspace, forks) = (&workspace, &forks);
+        let writers: Vec<_> = inos
+            .iter()
+            .enumerate()
+            .map(|(writer, ino)| scope.spawn(move || write(workspace, writer as u64, *ino, forks)))
+            .collect();
+        let kept: Vec<_> = writers.into_iter().map(|writer| writer.join().unwrap()).collect();
+        done.store(true, Ordering::SeqCst);
+        collector.join().unwrap();
+        kept
+    });
+    assert!(given.load(Ordering::SeqCst) > 0, "something was given back meanwhile");
+    let check = |workspace: &Workspace| {
+        for (ino, states) in inos.iter().zip(&kept) {
+            states.iter().for_each(|(point, expected)| shows(workspace, *point, *ino, expected));
+        }
+    };
+    check(&workspace);
+    workspace.sync().unwrap();
+    drop(workspace);
+    check(&Workspace::open(self::shared(dir.path()), WorkspaceId(1), base).unwrap());
+}

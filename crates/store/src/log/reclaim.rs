@@ -1,0 +1,225 @@
+//! Giving back the space of data that nobody will read again, in the middle of data segments.
+//!
+//! Invariants: the length of a file and every byte that is not given back stay as they are; only whole blocks within the
+//! pieces become holes. Who asks has recorded the pieces first, and made that record and everything that made them
+//! needless durable ([`Log::settle`]): the data of a piece is below the log's durable end, so no recovery looks at it.
+//! Read next: docs/format.md, "Data that was given back".
+
+use super::format::{CHUNK_HEADER_BYTES, HEADER_BYTES, Place, Position, chunk_bytes, chunk_data_bytes};
+use super::recovery::data_header;
+use super::{Log, LogError, Logs};
+use crate::NOT_POISONED;
+use crate::disk::{OpenMode, read_exact_at};
+use std::collections::BTreeMap;
+use weald_model::WorkspaceId;
+
+/// The unit in which hosts give space back.
+pub const BLOCK_BYTES: u64 = 4096;
+
+/// Whole chunks of a data segment, one behind the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Piece {
+    /// The file, as in [`Place::file`].
+    pub file: u32,
+    /// Offset of the first chunk.
+    pub from: u64,
+    /// Offset behind the last.
+    pub to: u64,
+}
+
+impl Piece {
+    /// Bytes of the whole blocks in it: what the host gives back.
+    pub fn block_bytes(&self) -> u64 {
+        self.blocks().map_or(0, |(from, to)| to - from)
+    }
+
+    fn blocks(&self) -> Option<(u64, u64)> {
+        let (from, to) = (self.from.next_multiple_of(BLOCK_BYTES), self.to / BLOCK_BYTES * BLOCK_BYTES);
+        (from < to).then_some((from, to))
+    }
+}
+
+/// Pieces of one log that do not overlap.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pieces {
+    by_start: BTreeMap<(u32, u64), u64>,
+}
+
+impl Pieces {
+    /// Adds a piece. One that overlaps others swallows them.
+    pub fn add(&mut self, piece: Piece) {
+        let (mut from, mut to) = (piece.from, piece.to);
+        while let Some(other) = self.touching(piece.file, from, to) {
+            self.by_start.remove(&(other.file, other.from));
+            (from, to) = (from.min(other.from), to.max(other.to));
+        }
+        self.by_start.insert((piece.file, from), to);
+    }
+
+    /// True when a byte of `from..to` is in one.
+    pub fn overlaps(&self, file: u32, from: u64, to: u64) -> bool {
+        from < to && self.overlapping(file, from, to).is_some()
+    }
+
+    /// The piece that holds `offset`, if any.
+    pub fn at(&self, file: u32, offset: u64) -> Option<Piece> {
+        self.overlapping(file, offset, offset + 1)
+    }
+
+    /// True when all of `piece` is in one.
+    pub fn covers(&self, piece: &Piece) -> bool {
+        self.at(piece.file, piece.from).is_some_and(|own| own.to >= piece.to)
+    }
+
+    /// All of them, in order.
+    pub fn iter(&self) -> impl Iterator<Item = Piece> {
+        self.by_start.iter().map(|((file, from), to)| Piece { file: *file, from: *from, to: *to })
+    }
+
+    /// True when there is none.
+    pub fn is_empty(&self) -> bool {
+        self.by_start.is_empty()
+    }
+
+    fn overlapping(&self, file: u32, from: u64, to: u64) -> Option<Piece> {
+        // They do not overlap, so only the last that begins before `to` can reach beyond `from`.
+        let last = self.by_start.range((file, 0)..(file, to)).next_back();
+        last.map(|((file, from), to)| Piece { file: *file, from: *from, to: *to })
+            .filter(|piece| piece.to > from)
+    }
+
+    fn touching(&self, file: u32, from: u64, to: u64) -> Option<Piece> {
+        self.overlapping(file, from.saturating_sub(1), to + 1)
+    }
+}
+
+impl FromIterator<Piece> for Pieces {
+    fn from_iter<I: IntoIterator<Item = Piece>>(pieces: I) -> Self {
+        let mut all = Self::default();
+        pieces.into_iter().for_each(|piece| all.add(piece));
+        all
+    }
+}
+
+impl Log {
+    /// Where the next data goes: all that was put so far lies before it.
+    pub fn data_end(&self) -> Position {
+        self.data.lock().expect(NOT_POISONED).at
+    }
+}
+
+impl Logs {
+    /// Visits the chunks of data before `end`, in order, but for those in `gone`. Reads their headers only, unchecked: a
+    /// wrong length is told as damage where the next header makes no sense, so a caller must not believe that
+    /// nothing it knows of lies within a chunk.
+    pub fn chunks(
+        &self,
+        id: WorkspaceId,
+        end: Position,
+        gone: &Pieces,
+        visit: &mut dyn FnMut(Piece),
+    ) -> Result<(), LogError> {
+        let files = &*self.files;
+        for number in files.numbers(id)? {
+            let segment = number & !Place::DATA;
+            if number & Place::DATA == 0 || segment > end.segment {
+                continue;
+            }
+            let stop = if segment == end.segment {
+                u64::from(end.offset)
+            } else {
+                let next = data_header(files, id, segment + 1)?;
+                next.ok_or_else(|| self.damage(id, number, 0, "the data segment after it is missing"))?
+                    .end_before
+            };
+            self.segment_chunks(id, number, stop, gone, visit)?;
+        }
+        Ok(())
+    }
+
+    fn segment_chunks(
+        &self,
+        id: WorkspaceId,
+        number: u32,
+        stop: u64,
+        gone: &Pieces,
+        visit: &mut dyn FnMut(Piece),
+    ) -> Result<(), LogError> {
+        let path = self.files.path(id, number);
+        let file = self.files.open(id, number, OpenMode::Read)?;
+        let mut at = HEADER_BYTES as u64;
+        while at < stop {
+            if let Some(piece) = gone.at(number, at) {
+                at = piece.to;
+                continue;
+            }
+            let mut header = [0; CHUNK_HEADER_BYTES];
+            read_exact_at(&*file, &mut header, at).map_err(LogError::io("reading", &path))?;
+            let damage = || self.damage(id, number, at, "a chunk of data has no length");
+            let to = at + chunk_bytes(chunk_data_bytes(&header).ok_or_else(damage)?);
+            if to > stop {
+                return Err(self.damage(
+                    id,
+                    number,
+                    at,
+                    "a chunk of data reaches over the end of its segment",
+                ));
+            }
+            visit(Piece { file: number, from: at, to });
+            at = to;
+        }
+        Ok(())
+    }
+
+    /// Makes holes of the whole blocks in pieces of a log. Doing so twice is harmless. Not durable before the host
+    /// writes it, which does not matter: nobody will read them.
+    pub fn give_back(
+        &self,
+        id: WorkspaceId,
+        pieces: &mut dyn Iterator<Item = Piece>,
+    ) -> Result<(), LogError> {
+        let mut open: Option<(u32, std::sync::Arc<dyn crate::disk::DiskFile>)> = None;
+        for piece in pieces {
+            let Some((from, to)) = piece.blocks() else { continue };
+            let file = match &open {
+                Some((number, file)) if *number == piece.file => file.clone(),
+                _ => {
+                    let file = self.files.open(id, piece.file, OpenMode::ReadWrite)?;
+                    open.insert((piece.file, file)).1.clone()
+                }
+            };
+            let path = self.files.path(id, piece.file);
+            file.punch(from, to - from).map_err(LogError::io("giving back space of", &path))?;
+        }
+        Ok(())
+    }
+
+    fn damage(&self, id: WorkspaceId, file: u32, offset: u64, why: &'static str) -> LogError {
+        LogError::Damaged { file: self.files.path(id, file), offset, why }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn piece(from: u64, to: u64) -> Piece {
+        Piece { file: Place::DATA, from, to }
+    }
+
+    #[test]
+    fn pieces_that_touch_become_one() {
+        let pieces: Pieces = [piece(100, 200), piece(300, 400), piece(200, 300)].into_iter().collect();
+        assert_eq!(pieces.iter().collect::<Vec<_>>(), [piece(100, 400)]);
+        assert!(pieces.covers(&piece(150, 400)) && !pieces.covers(&piece(150, 401)));
+        assert!(pieces.overlaps(Place::DATA, 399, 500) && !pieces.overlaps(Place::DATA, 400, 500));
+        assert!(!pieces.overlaps(0, 100, 200));
+    }
+
+    #[test]
+    fn only_whole_blocks_count() {
+        assert_eq!(piece(80, 8192).block_bytes(), 4096);
+        assert_eq!(piece(4096, 8192).block_bytes(), 4096);
+        assert_eq!(piece(4097, 8191).block_bytes(), 0);
+    }
+}
