@@ -61,6 +61,8 @@ pub(crate) enum Command {
     /// List, restore or empty the trash
     #[command(subcommand)]
     Trash(TrashCommand),
+    /// Keep a state whatever the settings and `gc` say
+    Pin(PinArgs),
     /// Find what is wrong with Weald's home and this machine, and how to put it right
     Doctor(DoctorArgs),
     /// Take away what nobody needs: first a plan, then its run
@@ -361,6 +363,22 @@ pub(crate) struct UnmountArgs {
     /// Also when somebody stands in it
     #[arg(long, short)]
     pub(crate) force: bool,
+}
+
+/// `weald pin`.
+#[derive(Debug, Args)]
+pub(crate) struct PinArgs {
+    /// The state: WS@REF; WS alone is the present
+    #[arg(value_name = "WS@REF", required_unless_present_any = ["list", "remove"])]
+    pub(crate) state: Option<String>,
+    /// What to say about it
+    pub(crate) note: Option<String>,
+    /// Show all pins
+    #[arg(long, conflicts_with = "state")]
+    pub(crate) list: bool,
+    /// Take a pin away
+    #[arg(long, value_name = "PIN", conflicts_with_all = ["state", "list"])]
+    pub(crate) remove: Option<String>,
 }
 
 /// `weald doctor`.

@@ -129,3 +129,147 @@ fn what_a_dead_daemon_left_half_written_is_taken_away() {
     home.weald(&["gc", "run", &id(&plan)]).ok();
     assert_eq!(files(&home), Vec::new());
 }
+
+/// Bytes that no file system stores in less space.
+fn noise(len: usize, seed: u64) -> Vec<u8> {
+    let mut state = seed | 1;
+    let step = |_| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state as u8
+    };
+    (0..len).map(step).collect()
+}
+
+const MEGABYTE: usize = 1 << 20;
+
+/// A plain directory's workspace, and a window of nothing.
+fn scratch(home: &Home) -> PathBuf {
+    let source = home.path().join("user/plain");
+    std::fs::create_dir(&source).unwrap();
+    home.weald(&["create", source.to_str().unwrap(), "a"]).ok();
+    for (key, value) in [("history.window", "0s"), ("snapshots.automatic", "false")] {
+        home.weald(&["config", key, value]).ok();
+    }
+    home.at("a").join("big")
+}
+
+fn snapshot(home: &Home, name: &str, note: &str) -> String {
+    home.weald(&["snapshot", name, note, "--json"]).json()["id"].as_str().unwrap().to_owned()
+}
+
+/// Disk space of all data segments.
+fn data_bytes(home: &Home) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    let data = |path: &PathBuf| path.file_name().unwrap().to_string_lossy().starts_with("data-");
+    let files = files(home).into_iter().map(|(path, _)| path).filter(data);
+    files.map(|path| std::fs::metadata(path).unwrap().blocks() * 512).sum()
+}
+
+fn plan_with(home: &Home, options: &[&str]) -> Value {
+    let mut args = vec!["gc", "plan", "--json"];
+    args.extend(options);
+    home.weald(&args).json()
+}
+
+fn sound(home: &Home) {
+    let report = home.weald(&["verify", "--all", "--json"]).json();
+    assert_eq!(report["ok"], true, "{report}");
+}
+
+#[test]
+fn content_of_dropped_snapshots_is_given_back_and_what_stays_is_whole() {
+    let home = Home::new();
+    let big = scratch(&home);
+    let (first, second, third) = (noise(MEGABYTE, 1), noise(MEGABYTE, 2), noise(MEGABYTE, 3));
+    std::fs::write(&big, &first).unwrap();
+    let dropped = snapshot(&home, "a", "one");
+    std::fs::write(&big, &second).unwrap();
+    let kept = snapshot(&home, "a", "two");
+    std::fs::write(&big, &third).unwrap();
+    // All is reached by a snapshot or the present.
+    assert_eq!(kinds(&plan(&home)), Vec::<String>::new());
+    let plan = plan_with(&home, &["--keep-last", "1"]);
+    assert_eq!(kinds(&plan), ["snapshot", "content"]);
+    let promised = plan["freed_bytes"].as_u64().unwrap();
+    assert!((900_000..1_100_000).contains(&promised), "{plan}");
+    let before = data_bytes(&home);
+    let run = home.weald(&["gc", "run", &id(&plan), "--json"]).json();
+    assert_eq!((&run["freed_bytes"], run["refused"].as_array().unwrap().len()), (&plan["freed_bytes"], 0));
+    assert_eq!(before - data_bytes(&home), promised);
+    assert_eq!(std::fs::read(&big).unwrap(), third);
+    sound(&home);
+    home.weald(&["daemon", "restart"]).ok();
+    sound(&home);
+    assert_eq!(std::fs::read(&big).unwrap(), third);
+    home.weald(&["restore", &format!("a@{dropped}")]).fault("W0030");
+    home.weald(&["fork", &format!("a@{kept}"), "f"]).ok();
+    assert_eq!(std::fs::read(home.at("f").join("big")).unwrap(), second);
+    home.weald(&["restore", &format!("a@{kept}")]).ok();
+    assert_eq!(std::fs::read(&big).unwrap(), second);
+}
+
+#[test]
+fn a_moment_whose_content_was_given_back_is_told_and_not_shown_wrong() {
+    let home = Home::new();
+    let big = scratch(&home);
+    std::fs::write(&big, noise(MEGABYTE, 1)).unwrap();
+    let operation = home.weald(&["snapshot", "a", "x", "--json"]).json()["operation"].as_u64().unwrap();
+    std::fs::write(&big, noise(MEGABYTE, 2)).unwrap();
+    snapshot(&home, "a", "y");
+    let plan = plan_with(&home, &["--keep-last", "0"]);
+    home.weald(&["gc", "run", &id(&plan)]).ok();
+    let state = format!("a@{{op {operation}}}");
+    for command in [vec!["restore", &state], vec!["fork", &state, "f"], vec!["pin", &state]] {
+        assert_eq!(home.weald(&command).fault("W0044").code, 1, "{command:?}");
+    }
+    assert_eq!(std::fs::read(&big).unwrap(), noise(MEGABYTE, 2));
+}
+
+#[test]
+fn a_pinned_state_is_kept_until_its_pin_is_taken_away() {
+    let home = Home::new();
+    let big = scratch(&home);
+    std::fs::write(&big, noise(MEGABYTE, 1)).unwrap();
+    let pin = home.weald(&["pin", "a", "the good one", "--json"]).json();
+    assert_eq!(pin["note"], "the good one");
+    std::fs::write(&big, noise(MEGABYTE, 2)).unwrap();
+    home.weald(&["snapshot", "a"]).ok();
+    assert_eq!(kinds(&plan(&home)), Vec::<String>::new());
+    home.weald(&["daemon", "restart"]).ok();
+    assert_eq!(kinds(&plan(&home)), Vec::<String>::new());
+    home.weald(&["fork", &format!("a@{{op {}}}", pin["record"]), "f"]).ok();
+    assert_eq!(std::fs::read(home.at("f").join("big")).unwrap(), noise(MEGABYTE, 1));
+    home.weald(&["remove", "f", "--force"]).ok();
+    home.weald(&["trash", "empty"]).ok();
+    // A pinned workspace is not emptied away.
+    home.weald(&["remove", "a", "--force"]).ok();
+    let emptied = home.weald(&["trash", "empty", "--json"]).json();
+    assert_eq!((&emptied["kept_for_pins"], emptied["removed"].as_array().unwrap().len()), (&1.into(), 0));
+    home.weald(&["trash", "restore", "a"]).ok();
+    let pin = pin["id"].as_str().unwrap();
+    assert_eq!(home.weald(&["pin", "--list", "--json"]).json()[0]["id"], pin);
+    home.weald(&["pin", "--remove", &pin[..6]]).ok();
+    home.weald(&["pin", "--remove", pin]).fault("W0045");
+    let plan = plan(&home);
+    assert_eq!(kinds(&plan), ["content"]);
+    home.weald(&["gc", "run", &id(&plan)]).ok();
+    assert_eq!(std::fs::read(&big).unwrap(), noise(MEGABYTE, 2));
+    sound(&home);
+}
+
+#[test]
+fn a_plan_whose_content_was_brought_back_is_stale() {
+    let home = Home::new();
+    let big = scratch(&home);
+    std::fs::write(&big, noise(MEGABYTE, 1)).unwrap();
+    let operation = home.weald(&["snapshot", "a", "x", "--json"]).json()["operation"].as_u64().unwrap();
+    std::fs::write(&big, noise(MEGABYTE, 2)).unwrap();
+    snapshot(&home, "a", "y");
+    let plan = plan_with(&home, &["--keep-last", "0"]);
+    home.weald(&["restore", &format!("a@{{op {operation}}}")]).ok();
+    home.weald(&["gc", "run", &id(&plan)]).fault("W0043");
+    assert_eq!(std::fs::read(&big).unwrap(), noise(MEGABYTE, 1));
+    sound(&home);
+}

@@ -42,9 +42,16 @@ pub(crate) fn answer(
             value(&each(forest, &targets, |entry| unmount(forest, entry, how)))
         }
         Request::Config { key } => value(&forest.stores.config.show(key.as_deref())?),
-        Request::SetConfig { key, value: text } => value(&forest.stores.config.set(&key, text.as_deref())?),
+        Request::SetConfig { key, value: text } => {
+            let setting = forest.stores.config.set(&key, text.as_deref())?;
+            forest.keeper.reread();
+            value(&setting)
+        }
         Request::GcPlan { options } => value(&forest.gc_plan(&options)?),
         Request::GcRun { plan } => value(&forest.gc_run(&plan)?),
+        Request::Pin { spot, note } => value(&forest.pin(&spot, &note)?),
+        Request::PinList => value(&forest.pin_list()?),
+        Request::Unpin { id } => value(&forest.unpin(&id)?),
         Request::Doctor { fix } => value(&forest.examine(fix)?),
         Request::Verify { state, base, anchors } => {
             let (entry, until) = forest.to_verify(state.as_ref())?;

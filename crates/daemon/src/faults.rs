@@ -55,6 +55,7 @@ pub(crate) fn open(name: &str, error: &OpenError) -> Fault {
         OpenError::Log(error) => log(name, error),
         OpenError::Record(..) => damaged(name, &error.to_string()),
         OpenError::Past(Errno::NotFound) => Fault::new(Code::BadRequest, error.to_string()),
+        OpenError::Past(Errno::Stale) => given_back(),
         OpenError::Past(errno) => Fault::new(Code::HostIo, format!("{error} ({errno})")),
         OpenError::Unrooted(..) => Fault::new(Code::LogDamaged, error.to_string())
             .hint(format!("nothing in it was ever durable; remove it with: weald remove {name} --force")),
@@ -113,11 +114,18 @@ pub(crate) fn built(error: &ManifestError) -> Fault {
     }
 }
 
+/// A past some of whose content is gone.
+pub(crate) fn given_back() -> Fault {
+    Fault::new(Code::ContentGivenBack, "content of that state was given back by `weald gc run`")
+        .hint("what is kept: weald history, and every moment inside `weald config history.window`")
+}
+
 /// A file operation of our own in a workspace.
 pub(crate) fn errno(doing: &str, error: Errno) -> Fault {
     match error {
         Errno::NoSpace | Errno::Quota => disk_full(&format!("{doing}: {error}")),
         Errno::ReadOnly => Fault::new(Code::HomeReadOnly, format!("{doing}: {error}")),
+        Errno::Stale => given_back(),
         _ => Fault::new(Code::HostIo, format!("{doing}: {error}")),
     }
 }

@@ -6,6 +6,7 @@
 //! Read next: `create`, `fork`, `removal`, `trash` (the verbs), `mounting`, `reconcile` (what start-up puts right).
 
 use crate::entry::Entry;
+use crate::keeper::Keeper;
 use crate::locked;
 use crate::protocol::Target;
 use crate::report::{Refusal, Stopped};
@@ -27,6 +28,8 @@ pub(crate) struct Forest {
     /// The threads that serve mounts. They end with the process.
     pub(crate) pool: Pool,
     flusher: Mutex<Option<flush::Running>>,
+    /// Takes snapshots by itself.
+    pub(crate) keeper: Arc<Keeper>,
     /// Shared while forks are made, exclusive while logs are deleted: a parent's log must not go before its fork has
     /// a row. Taken before any other lock.
     pub(crate) lineage: RwLock<()>,
@@ -59,12 +62,14 @@ impl Forest {
             table: Mutex::default(),
             pool,
             flusher: Mutex::new(Some(flusher)),
+            keeper: Arc::default(),
             lineage: RwLock::default(),
             making: RwLock::default(),
             closing: AtomicBool::new(false),
             troubles: Mutex::default(),
         });
         forest.reconcile()?;
+        Keeper::start(&forest)?;
         for entry in forest.active() {
             // The entry remembers why; the others go on.
             let _ = forest.mount(&entry);
@@ -187,6 +192,7 @@ impl Forest {
     /// Unmounts everything and makes it durable. Nothing new begins afterwards.
     pub(crate) fn close(&self) -> Stopped {
         self.closing.store(true, Ordering::Release);
+        self.keeper.stop();
         let mut unmounted = 0;
         for entry in self.active() {
             unmounted += u64::from(self.detach(&entry));

@@ -10,10 +10,12 @@ use crate::faults;
 use crate::forest::Forest;
 use crate::report::{GcItem, GcOptions, GcPlan};
 use std::path::PathBuf;
+use std::sync::PoisonError;
 use weald_model::{Code, Fault};
 use weald_store::cas;
 use weald_store::publish::publish;
 
+mod history;
 mod run;
 mod survey;
 
@@ -27,7 +29,10 @@ const ID_DIGITS: usize = 16;
 impl Forest {
     /// Finds what can be taken away, and saves that under an id. Changes nothing else.
     pub(crate) fn gc_plan(&self, options: &GcOptions) -> Result<GcPlan, Fault> {
-        let plan = self.fresh_plan(options)?;
+        let plan = {
+            let _settled = self.lineage.read().unwrap_or_else(PoisonError::into_inner);
+            self.fresh_plan(options)?
+        };
         let dir = self.plans();
         let disk = &**self.stores.home.disk();
         let host = |error: std::io::Error| Fault::host(&format!("writing {}", dir.display()), &error);
@@ -37,7 +42,7 @@ impl Forest {
         Ok(plan)
     }
 
-    /// The plan as it is now, saved nowhere.
+    /// The plan as it is now, saved nowhere. The caller keeps forks and the emptying of the trash away.
     pub(crate) fn fresh_plan(&self, options: &GcOptions) -> Result<GcPlan, Fault> {
         let mut found = self.survey(options)?;
         found.items.sort_by(|a, b| (a.kind, &a.id).cmp(&(b.kind, &b.id)));
@@ -139,8 +144,11 @@ fn stale(plan: &str, now_in_use: &[&GcItem]) -> Fault {
 }
 
 fn busy() -> Fault {
-    Fault::new(Code::WorkspaceInUse, "a workspace is being made, so what it may need cannot be told")
-        .hint("run it again in a moment")
+    Fault::new(
+        Code::WorkspaceInUse,
+        "a workspace is being made, forked or verified, which must not miss anything",
+    )
+    .hint("run it again in a moment")
 }
 
 /// A registry that cannot be read.

@@ -43,7 +43,8 @@ impl Forest {
         others.filter_map(|other| other.load(&self.stores).ok()).take(RELATIVES_MAX).collect()
     }
 
-    fn root_of(&self, entry: &Entry) -> WorkspaceId {
+    /// The workspace a line of forks began with.
+    pub(crate) fn root_of(&self, entry: &Entry) -> WorkspaceId {
         let mut id = entry.id;
         let mut seen = HashSet::from([id]);
         while let Some(origin) = self.by_id(id).and_then(|entry| entry.row().origin) {

@@ -254,6 +254,20 @@ pub enum Request {
         /// Its id.
         plan: String,
     },
+    /// Keeps a state for good; answers [`crate::report::PinRow`].
+    Pin {
+        /// Which.
+        spot: Spot,
+        /// What is said about it.
+        note: String,
+    },
+    /// All pins; answers `Vec<PinRow>`.
+    PinList,
+    /// Takes a pin away; answers [`crate::report::PinRow`].
+    Unpin {
+        /// Its id, or a unique beginning of it.
+        id: String,
+    },
     /// What is wrong with the home; answers [`crate::report::Checkup`].
     Doctor {
         /// Puts right what can be without asking.

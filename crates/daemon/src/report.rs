@@ -305,6 +305,9 @@ pub struct Emptied {
     pub removed: Vec<String>,
     /// Of these, how many keep their log because forks build on it.
     pub kept_for_forks: u64,
+    /// Workspaces that stay in the trash because a state of theirs is pinned.
+    #[serde(default)]
+    pub kept_for_pins: u64,
     /// Disk space freed.
     pub freed_bytes: u64,
 }
@@ -373,10 +376,31 @@ pub struct GcOptions {
     pub keep_tags: Vec<String>,
 }
 
+/// A pin: a state that is kept whatever the settings say.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PinRow {
+    /// Its id.
+    pub id: String,
+    /// The workspace, by name, or by id once that is gone.
+    pub workspace: String,
+    /// The log the state is in: the workspace's own, or of one it was forked from.
+    pub log: String,
+    /// The number of the last record in it.
+    pub record: u64,
+    /// What was said about it.
+    pub note: String,
+    /// When it was pinned.
+    pub created_at: Moment,
+}
+
 /// What can be taken away, in the order it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum GcKind {
+    /// A snapshot that is no longer listed.
+    Snapshot,
+    /// Written content that no state which stays reaches.
+    Content,
     /// The log of an emptied workspace.
     Log,
     /// A pin in a clone.

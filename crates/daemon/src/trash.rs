@@ -89,9 +89,15 @@ impl Forest {
         self.open_for_work()?;
         let _alone = self.lineage.write().unwrap_or_else(PoisonError::into_inner);
         let latest = self.stores.now().saturating_sub_unsigned(older_than_secs.unwrap_or(0));
-        let mut emptied = Emptied { removed: Vec::new(), kept_for_forks: 0, freed_bytes: 0 };
+        let mut emptied =
+            Emptied { removed: Vec::new(), kept_for_forks: 0, kept_for_pins: 0, freed_bytes: 0 };
+        let pins = self.pins()?;
+        let is_pinned = |entry: &Arc<Entry>| pins.iter().any(|pin| pin.workspace == entry.id);
         let mut doomed = self.in_state(State::Trashed);
         doomed.retain(|entry| entry.row().trashed_at.is_none_or(|at| at <= latest));
+        let before = doomed.len();
+        doomed.retain(|entry| !is_pinned(entry));
+        emptied.kept_for_pins = (before - doomed.len()) as u64;
         for entry in &doomed {
             let mut row = entry.row();
             row.state = State::Lineage;

@@ -12,6 +12,7 @@ mod info;
 mod list;
 mod log;
 mod mounts;
+mod pin;
 mod place;
 mod remove;
 mod restore;
@@ -46,6 +47,7 @@ pub(crate) fn run(context: &Context, command: Command) -> Result<Outcome, Fault>
         Command::Redo(args) => restore::redo(context, args),
         Command::Run(args) => run::run(context, args),
         Command::Trash(command) => trash::run(context, command),
+        Command::Pin(args) => pin::run(context, args),
         Command::Doctor(args) => doctor::run(context, args),
         Command::Gc(command) => gc::run(context, command),
         Command::Config(args) => config::run(context, args),

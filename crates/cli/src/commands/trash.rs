@@ -75,6 +75,12 @@ fn empty(context: &Context, older_than_secs: Option<u64>) -> Result<Outcome, Fau
     let number = emptied.removed.len() as u64;
     let freed = words::size(emptied.freed_bytes);
     output::text_line(&format!("Deleted {} for good, {freed} freed", words::count(number, "workspace")));
+    if emptied.kept_for_pins > 0 {
+        let kept = words::count(emptied.kept_for_pins, "workspace");
+        output::text_line(&format!(
+            "  {kept} stay in the trash, since states of them are pinned: weald pin --list"
+        ));
+    }
     if emptied.kept_for_forks > 0 {
         let kept = words::count(emptied.kept_for_forks, "log");
         output::text_line(&format!("  {kept} kept, since forks build on what is in there"));

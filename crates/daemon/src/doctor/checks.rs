@@ -8,6 +8,7 @@ use crate::{faults, mount_point};
 use std::collections::HashSet;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
+use std::sync::PoisonError;
 use weald_engine::Workspace;
 use weald_git::Repository;
 use weald_model::{Code, Fault, Oid, WorkspaceId};
@@ -206,15 +207,23 @@ impl Forest {
     }
 
     /// What only takes space.
-    pub(super) fn check_store(&self, chart: &mut Chart) -> Result<(), Fault> {
+    pub(super) fn check_store(&self, chart: &mut Chart) {
         chart.looked();
-        let plan = self.fresh_plan(&GcOptions::default())?;
+        let plan = {
+            let _settled = self.lineage.read().unwrap_or_else(PoisonError::into_inner);
+            self.fresh_plan(&GcOptions::default())
+        };
+        let plan = match plan {
+            Ok(plan) => plan,
+            // Told already.
+            Err(fault) if matches!(fault.code, Code::BadConfig | Code::UnknownSetting) => return,
+            Err(fault) => return chart.fault("store", "", &fault),
+        };
         if plan.freed_bytes > 0 {
             let message =
                 format!("{} things that nobody needs take {} bytes", plan.items.len(), plan.freed_bytes);
             chart.note("store", Severity::Note, message, "weald gc plan, then weald gc run PLAN");
         }
-        Ok(())
     }
 }
 

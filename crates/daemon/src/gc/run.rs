@@ -1,20 +1,26 @@
 //! Carrying out a plan.
 //!
-//! Order: logs, pins, clones, then what can be made again. Each step is whole or not begun at a crash: logs are
+//! Order: snapshots, content, logs, pins, clones, then what can be made again. Each step is whole or not begun at a crash: logs are
 //! renamed aside first, files go one by one after the rows that name them. A run that was cut off leaves the rest
 //! for the next plan.
 //! Locks: workspaces in the making and forks wait, or keep the run out, from the second look to the end.
 
-use super::{busy, stale};
+use super::{busy, history, stale};
 use crate::forest::Forest;
 use crate::protocol::FaultLine;
 use crate::report::{GcItem, GcKind, GcPlan, GcRun, Refusal};
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::PoisonError;
+use std::sync::{RwLockWriteGuard, TryLockError};
+use std::time::{Duration, Instant};
 use weald_git::Repository;
 use weald_model::{Fault, Oid, WorkspaceId};
 use weald_store::cas;
+
+/// How long forks under way are waited for.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Pause between two tries.
+const PAUSE: Duration = Duration::from_millis(5);
 
 impl Forest {
     /// Takes away what a saved plan says, all of it or, when any of it is needed now, nothing.
@@ -23,10 +29,12 @@ impl Forest {
         let plan = self.saved_plan(id)?;
         // A workspace in the making may hold on to a manifest or a clone that no row names yet.
         let _none_in_the_making = self.making.try_write().map_err(|_| busy())?;
-        let _alone = self.lineage.write().unwrap_or_else(PoisonError::into_inner);
+        let _alone = self.alone()?;
         self.check_fresh(&plan)?;
         let mut run = GcRun { plan: plan.id.clone(), done: 0, freed_bytes: 0, refused: Vec::new() };
-        for item in &plan.items {
+        self.take_history(&plan, &mut run);
+        let rest = plan.items.iter().filter(|item| !matches!(item.kind, GcKind::Snapshot | GcKind::Content));
+        for item in rest {
             match self.take(item) {
                 Ok(bytes) => {
                     run.done += 1;
@@ -43,12 +51,27 @@ impl Forest {
         Ok(run)
     }
 
+    /// Keeps forks, verifying and the emptying of the trash out. Waits a moment, not longer: who waits keeps forks waiting.
+    fn alone(&self) -> Result<RwLockWriteGuard<'_, ()>, Fault> {
+        let since = Instant::now();
+        loop {
+            match self.lineage.try_write() {
+                Ok(guard) => return Ok(guard),
+                Err(TryLockError::Poisoned(guard)) => return Ok(guard.into_inner()),
+                Err(TryLockError::WouldBlock) if since.elapsed() < PATIENCE => std::thread::sleep(PAUSE),
+                Err(TryLockError::WouldBlock) => return Err(busy()),
+            }
+        }
+    }
+
     /// Makes the plan once more and refuses unless everything in the saved one is in it.
     fn check_fresh(&self, plan: &GcPlan) -> Result<(), Fault> {
         let now = self.fresh_plan(&plan.options)?;
         let now: HashMap<(GcKind, &str), &GcItem> =
             now.items.iter().map(|item| ((item.kind, item.id.as_str()), item)).collect();
-        let holds = |item: &&GcItem| now.contains_key(&(item.kind, item.id.as_str()));
+        let holds = |item: &&GcItem| {
+            now.get(&(item.kind, item.id.as_str())).is_some_and(|now| history::covers(now, item))
+        };
         let gone: Vec<&GcItem> = plan.items.iter().filter(|item| !holds(item)).collect();
         if gone.is_empty() { Ok(()) } else { Err(stale(&plan.id, &gone)) }
     }
@@ -57,6 +80,7 @@ impl Forest {
     fn take(&self, item: &GcItem) -> Result<u64, Fault> {
         let paths = self.stores.home.paths();
         match item.kind {
+            GcKind::Snapshot | GcKind::Content => return Ok(0),
             GcKind::Log => return self.delete(&*self.doomed(&item.id)?),
             GcKind::Pin => self.take_pin(&item.id)?,
             GcKind::Clone => self.take_clone(&item.id)?,

@@ -20,8 +20,9 @@ const PART_SUFFIX: &str = ".git.part";
 
 impl Forest {
     /// Everything that could be taken away now.
-    pub(super) fn survey(&self, _options: &GcOptions) -> Result<Found, Fault> {
+    pub(super) fn survey(&self, options: &GcOptions) -> Result<Found, Fault> {
         let mut found = Found::default();
+        self.survey_history(options, &mut found)?;
         let mut rows: Vec<WorkspaceRow> = self.all().iter().map(|entry| entry.row()).collect();
         self.logs(&mut rows, &mut found);
         // From here on `rows` are those that stay.
@@ -122,7 +123,7 @@ impl Forest {
                 name.strip_suffix(".git").filter(|id| WorkspaceId::from_hex(id).is_some())
             {
                 if used.contains(path.as_path()) {
-                    self.pins(id, &path, rows, found);
+                    self.git_pins(id, &path, rows, found);
                     continue;
                 }
                 let url = known.iter().find(|row| row.id == id).map(|row| weald_git::url::mask(&row.url));
@@ -144,7 +145,7 @@ impl Forest {
 
     /// Pins of workspaces that are gone, in Weald's own clones only: in a source of the user's they may belong to
     /// another home.
-    fn pins(&self, clone: &str, path: &Path, rows: &[WorkspaceRow], found: &mut Found) {
+    fn git_pins(&self, clone: &str, path: &Path, rows: &[WorkspaceRow], found: &mut Found) {
         let repo = match Repository::open(path) {
             Ok(repo) => repo,
             Err(fault) => return found.skip(&format!("repos/{clone}.git"), &fault),

@@ -1,0 +1,271 @@
+//! Snapshots that are too many, and content that nothing which stays reaches.
+//!
+//! What stays of a family of forks: the presents of those that are active or in the trash, their listed snapshots,
+//! every moment inside the window, and pins. A family one of whose logs cannot be read is left alone.
+//! Read next: the engine's `reach`, which decides about content; `thinning`, which decides about snapshots.
+
+use super::Found;
+use crate::config::Config;
+use crate::entry::Entry;
+use crate::faults;
+use crate::forest::Forest;
+use crate::keeper::owner;
+use crate::pins::Pinned;
+use crate::protocol::FaultLine;
+use crate::report::{GcItem, GcKind, GcOptions, GcPlan, GcRun, Moment, Refusal};
+use crate::thinning::Policy;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
+use weald_engine::reach::{Reach, Unreached};
+use weald_engine::{Point, Snapshot, Workspace};
+use weald_model::{Code, Errno, Fault, SnapshotId, Timestamp, WorkspaceId};
+use weald_store::log::reclaim::{Piece, Pieces};
+use weald_store::registry::State;
+
+/// What decides about snapshots and content.
+struct Rules {
+    policy: Policy,
+    config: Config,
+    pins: Vec<Pinned>,
+    now: Timestamp,
+}
+
+/// Workspaces forked from each other, loaded.
+struct Family {
+    members: Vec<(Arc<Entry>, Arc<Workspace>)>,
+}
+
+/// True when `now` has all of an item of an earlier plan.
+pub(super) fn covers(now: &GcItem, item: &GcItem) -> bool {
+    let pieces = pieces_of(now);
+    item.pieces.iter().all(|(file, from, to)| pieces.covers(&Piece { file: *file, from: *from, to: *to }))
+}
+
+fn pieces_of(item: &GcItem) -> Pieces {
+    item.pieces.iter().map(|(file, from, to)| Piece { file: *file, from: *from, to: *to }).collect()
+}
+
+impl Forest {
+    /// Finds both.
+    pub(super) fn survey_history(&self, options: &GcOptions, found: &mut Found) -> Result<(), Fault> {
+        let rules = self.rules(options)?;
+        for entries in self.families() {
+            self.with_family(entries, found, |family, found| survey_family(family, &rules, found));
+        }
+        Ok(())
+    }
+
+    fn rules(&self, options: &GcOptions) -> Result<Rules, Fault> {
+        let (config, now) = (self.stores.config.read()?, self.stores.env.now());
+        Ok(Rules { policy: Policy::of_plan(options, config.keep, now.secs), config, pins: self.pins()?, now })
+    }
+
+    /// Workspaces by the one their line of forks began with.
+    fn families(&self) -> Vec<Vec<Arc<Entry>>> {
+        let mut families: BTreeMap<WorkspaceId, Vec<Arc<Entry>>> = BTreeMap::new();
+        for entry in self.all() {
+            families.entry(self.root_of(&entry)).or_default().push(entry);
+        }
+        families.into_values().collect()
+    }
+
+    /// Loads a family, and lets those go afterwards that were not in memory.
+    fn with_family<T>(
+        &self,
+        entries: Vec<Arc<Entry>>,
+        found: &mut Found,
+        act: impl FnOnce(&Family, &mut Found) -> T,
+    ) -> Option<T> {
+        let idle: Vec<Arc<Entry>> =
+            entries.iter().filter(|entry| entry.loaded().is_none()).cloned().collect();
+        let mut members = Vec::with_capacity(entries.len());
+        let mut is_whole = true;
+        for entry in entries {
+            match entry.load(&self.stores) {
+                Ok(workspace) => members.push((entry, workspace)),
+                Err(fault) => {
+                    found.skip(&entry.name(), &fault);
+                    is_whole = false;
+                }
+            }
+        }
+        let done = is_whole.then(|| act(&Family { members }, found));
+        for entry in idle {
+            let life = entry.life();
+            if life.mount.is_none() {
+                entry.unload(&self.stores);
+            }
+        }
+        done
+    }
+
+    /// Drops the plan's snapshots, then gives back the plan's content as far as it is unreached now.
+    pub(super) fn take_history(&self, plan: &GcPlan, run: &mut GcRun) {
+        let wanted: BTreeMap<WorkspaceId, &GcItem> = plan
+            .items
+            .iter()
+            .filter(|item| item.kind == GcKind::Content)
+            .filter_map(|item| Some((WorkspaceId::from_hex(&item.id)?, item)))
+            .collect();
+        for item in plan.items.iter().filter(|item| item.kind == GcKind::Snapshot) {
+            match self.drop_planned(item) {
+                Ok(()) => run.done += 1,
+                Err(fault) => refuse(run, item, &fault),
+            }
+        }
+        let rules = match self.rules(&plan.options) {
+            Ok(rules) => rules,
+            Err(fault) => return wanted.values().for_each(|item| refuse(run, item, &fault)),
+        };
+        for entries in self.families() {
+            let own: BTreeMap<WorkspaceId, &GcItem> =
+                entries.iter().filter_map(|entry| Some((entry.id, *wanted.get(&entry.id)?))).collect();
+            if own.is_empty() {
+                continue;
+            }
+            let mut found = Found::default();
+            let given = self.with_family(entries, &mut found, |family, _| give_back(family, &rules, &own));
+            run.refused.append(&mut found.skipped);
+            match given {
+                Some(Ok(bytes)) => {
+                    run.done += own.len() as u64;
+                    run.freed_bytes += bytes;
+                }
+                Some(Err(fault)) => own.values().for_each(|item| refuse(run, item, &fault)),
+                None => {}
+            }
+        }
+    }
+
+    fn drop_planned(&self, item: &GcItem) -> Result<(), Fault> {
+        let gone = || faults::errno("dropping a snapshot", Errno::NotFound);
+        let (workspace, snapshot) = item.id.split_once(' ').ok_or_else(gone)?;
+        let entry = WorkspaceId::from_hex(workspace).and_then(|id| self.by_id(id)).ok_or_else(gone)?;
+        let id = snapshot_id(snapshot).ok_or_else(gone)?;
+        let was_idle = entry.loaded().is_none();
+        let dropped = entry.load(&self.stores)?.drop_snapshot(&owner(&entry), id);
+        if was_idle && entry.life().mount.is_none() {
+            entry.unload(&self.stores);
+        }
+        dropped.map_err(|error| faults::errno("dropping a snapshot", error))
+    }
+}
+
+fn refuse(run: &mut GcRun, item: &GcItem, fault: &Fault) {
+    run.refused.push(Refusal { name: item.what.clone(), fault: FaultLine::from(fault) });
+}
+
+fn snapshot_id(hex: &str) -> Option<SnapshotId> {
+    u64::from_str_radix(hex, 16).ok().map(SnapshotId)
+}
+
+/// Tells what of a family can go. The snapshots that the plan drops count as gone.
+fn survey_family(family: &Family, rules: &Rules, found: &mut Found) {
+    let mut dropped = HashSet::new();
+    for (entry, workspace) in family.kept() {
+        let snapshots = workspace.snapshots();
+        for snapshot in rules.policy.dropped(&snapshots) {
+            if rules.pins.iter().any(|pin| pin.point == snapshot.point) {
+                continue;
+            }
+            dropped.insert((entry.id, snapshot.id));
+            found.items.push(snapshot_item(entry, snapshot, &rules.policy));
+        }
+    }
+    match family.unreached(rules, &dropped) {
+        Ok(Some(unreached)) => {
+            for (log, pieces) in unreached.pieces() {
+                found.items.extend(family.content_item(*log, pieces));
+            }
+        }
+        Ok(None) => {}
+        Err(fault) => found.skip(&family.members[0].0.name(), &fault),
+    }
+}
+
+/// Gives back what the plan says and nobody reaches now.
+fn give_back(family: &Family, rules: &Rules, wanted: &BTreeMap<WorkspaceId, &GcItem>) -> Result<u64, Fault> {
+    let failed = |error: Errno| match error {
+        Errno::Busy => Fault::new(Code::WorkspaceInUse, "an older state was brought back meanwhile")
+            .hint("weald gc plan"),
+        Errno::NotSupported => {
+            Fault::new(Code::HostIo, "the file system of Weald's home cannot make holes in files")
+        }
+        error => faults::errno("giving content back", error),
+    };
+    // What a crash left recorded and not given back.
+    for (_, workspace) in &family.members {
+        workspace.finish_giving_back().map_err(failed)?;
+    }
+    let wanted = wanted.iter().map(|(log, item)| (*log, pieces_of(item))).collect();
+    match family.unreached(rules, &HashSet::new())? {
+        Some(unreached) => unreached.only(&wanted).give_back().map_err(failed),
+        None => Ok(0),
+    }
+}
+
+impl Family {
+    /// Those whose present stays.
+    fn kept(&self) -> impl Iterator<Item = &(Arc<Entry>, Arc<Workspace>)> {
+        self.members.iter().filter(|(entry, _)| matches!(entry.state(), State::Active | State::Trashed))
+    }
+
+    /// Content that nothing which stays reaches; None when there is no large content at all.
+    fn unreached(
+        &self,
+        rules: &Rules,
+        dropped: &HashSet<(WorkspaceId, SnapshotId)>,
+    ) -> Result<Option<Unreached>, Fault> {
+        if !self.members.iter().any(|(_, workspace)| workspace.has_data()) {
+            return Ok(None);
+        }
+        let failed = |error| faults::errno("looking at what is kept", error);
+        let kept: BTreeSet<WorkspaceId> = self.kept().map(|(entry, _)| entry.id).collect();
+        let all = self.members.iter().map(|(_, workspace)| workspace.clone()).collect();
+        let mut reach = Reach::begin(all, |id| kept.contains(&id));
+        let span = i64::try_from(rules.config.window_secs).unwrap_or(i64::MAX);
+        let from = Timestamp { secs: rules.now.secs.saturating_sub(span), ..rules.now };
+        for (entry, workspace) in self.kept() {
+            let listed = workspace.snapshots();
+            for snapshot in listed.iter().filter(|snapshot| !dropped.contains(&(entry.id, snapshot.id))) {
+                reach.point(snapshot.point);
+            }
+            reach.window(workspace, from, rules.config.window_bytes).map_err(failed)?;
+        }
+        for pin in rules.pins.iter().filter(|pin| self.has(pin.point)) {
+            reach.point(pin.point);
+        }
+        let unreached = reach.finish().map_err(|error| faults::open(&self.members[0].0.name(), &error))?;
+        Ok(Some(unreached))
+    }
+
+    fn has(&self, point: Point) -> bool {
+        self.members.iter().any(|(entry, _)| entry.id == point.log)
+    }
+
+    fn content_item(&self, log: WorkspaceId, pieces: &Pieces) -> Option<GcItem> {
+        let (entry, _) = self.members.iter().find(|(entry, _)| entry.id == log)?;
+        Some(GcItem {
+            kind: GcKind::Content,
+            id: log.to_string(),
+            what: format!("content that was written in `{}`", entry.name()),
+            why: "no present, snapshot, fork, pin or moment of the history window reaches it".to_owned(),
+            bytes: pieces.iter().map(|piece| piece.block_bytes()).sum(),
+            pieces: pieces.iter().map(|piece| (piece.file, piece.from, piece.to)).collect(),
+        })
+    }
+}
+
+fn snapshot_item(entry: &Entry, snapshot: &Snapshot, policy: &Policy) -> GcItem {
+    let taken = serde_json::to_value(Moment(snapshot.time.secs)).unwrap_or_default();
+    let taken = taken.as_str().unwrap_or_default().to_owned();
+    let note = if snapshot.note.is_empty() { String::new() } else { format!(" \"{}\"", snapshot.note) };
+    GcItem {
+        kind: GcKind::Snapshot,
+        id: format!("{} {:016x}", entry.id, snapshot.id.0),
+        what: format!("the snapshot {:016x} of `{}`, {taken}{note}", snapshot.id.0, entry.name()),
+        why: policy.reason().to_owned(),
+        bytes: 0,
+        pieces: Vec::new(),
+    }
+}
