@@ -31,7 +31,10 @@ pub(crate) fn tell(fault: &Fault, json: bool) -> ExitCode {
 pub(crate) fn tell_line(fault: &Fault) {
     let paint = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let (red, cyan, off) = if paint { ("\x1b[1;31m", "\x1b[1;36m", "\x1b[0m") } else { ("", "", "") };
-    let mut text = format!("{red}error:{off} {} [{}]\n", clean(&fault.message), fault.code);
+    // A list below the first line is not to end with the code.
+    let message = clean(&fault.message);
+    let (first, rest) = message.split_at(message.find('\n').unwrap_or(message.len()));
+    let mut text = format!("{red}error:{off} {first} [{}]{rest}\n", fault.code);
     if let Some(hint) = &fault.hint {
         text.push_str(&format!("{cyan}hint:{off} {}\n", clean(hint)));
     }

@@ -4,6 +4,7 @@
 
 mod support;
 
+use rustix::mount::{MountFlags, UnmountFlags};
 use serde_json::Value;
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -509,4 +510,42 @@ fn a_restore_reaches_listings_and_names_that_many_programs_have_cached() {
             assert!(!root.join(format!("d{dir}/g{file}")).exists());
         }
     }
+}
+
+#[test]
+fn on_a_full_disk_a_restore_is_refused_whole_and_works_once_there_is_room() {
+    let home = Home::new();
+    let options = Some(c"size=24m,mode=0700");
+    rustix::mount::mount("weald-test", home.home(), "tmpfs", MountFlags::empty(), options).unwrap();
+    let root = empty(&home);
+    for number in 0..50 {
+        fs::write(root.join(format!("{number}")), "old").unwrap();
+    }
+    snapshot(&home, &["--tag", "old"]);
+    for number in 0..50 {
+        fs::write(root.join(format!("{number}")), "new").unwrap();
+    }
+    let filler = home.home().join("filler");
+    let mut file = File::create(&filler).unwrap();
+    while file.write_all(&[1; 1 << 12]).is_ok() {}
+    // What the log has in reserve goes first.
+    let note = "x".repeat(16 << 10);
+    let refused = (0..1000).map(|_| home.weald(&["snapshot", "ws", &note])).find(|said| said.code != 0);
+    refused.expect("the disk is full").fault("W0013");
+    let said = home.weald(&["restore", "ws@old"]);
+    if said.code != 0 {
+        said.fault("W0013");
+        for number in 0..50 {
+            assert_eq!(read(root.join(format!("{number}"))), "new");
+        }
+    }
+    fs::remove_file(&filler).unwrap();
+    home.weald(&["restore", "ws@old"]).ok();
+    for number in 0..50 {
+        assert_eq!(read(root.join(format!("{number}"))), "old");
+    }
+    home.weald(&["daemon", "restart"]).ok();
+    assert_eq!(read(root.join("7")), "old");
+    home.signal_daemon(rustix::process::Signal::TERM);
+    rustix::mount::unmount(home.home(), UnmountFlags::DETACH).unwrap();
 }

@@ -32,6 +32,39 @@ fn an_ordinary_user_creates_works_forks_and_removes() {
 }
 
 #[test]
+fn an_ordinary_user_goes_back_and_programs_see_it() {
+    if !where_users_may_mount("an_ordinary_user_goes_back_and_programs_see_it") {
+        return;
+    }
+    let home = Home::of_nobody();
+    let repo = home.repo("tool");
+    home.weald(&["create", repo.to_str().unwrap(), "w"]).ok();
+    let w = home.at("w");
+    home.run(&w, "printf AAAAAAAA > mapped; echo one > log").ok();
+    home.weald(&["snapshot", "w", "--tag", "a"]).ok();
+    // Stores through a mapping that stays, appends to a file that stays open, and removes everything else.
+    let script = "import mmap, os, subprocess\n\
+        file = open('mapped', 'r+b'); pages = mmap.mmap(file.fileno(), 0)\n\
+        log = open('log', 'a')\n\
+        pages[0:8] = b'BBBBBBBB'\n\
+        log.write('two\\n'); log.flush()\n\
+        subprocess.run('rm -rf .git src a.txt; ls > /dev/null', shell=True, check=True)\n\
+        subprocess.run([os.environ['WEALD'], 'restore', '@a'], check=True, stdout=subprocess.DEVNULL)\n\
+        log.write('three\\n'); log.flush()\n\
+        print(pages[0:8].decode(), open('log').read().split(), sorted(os.listdir('.')))\n\
+        subprocess.run([os.environ['WEALD'], 'restore', '@before restoring', 'mapped'],\n\
+            check=True, stdout=subprocess.DEVNULL)\n\
+        print(pages[0:8].decode())\n";
+    let weald = home.path().join("weald");
+    let line = format!("WEALD='{}' python3 -c \"{script}\"; git status --porcelain", weald.display());
+    assert_eq!(
+        home.run(&w, &line).ok(),
+        "AAAAAAAA ['one', 'three'] ['.git', 'a.txt', 'link', 'log', 'mapped', 'run.sh', 'src']\nBBBBBBBB\n\
+         ?? log\n?? mapped\n"
+    );
+}
+
+#[test]
 fn stale_mounts_are_cleaned_without_root() {
     if !where_users_may_mount("stale_mounts_are_cleaned_without_root") {
         return;

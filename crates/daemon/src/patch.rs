@@ -64,6 +64,13 @@ fn one(path: &[u8], old: Option<&Side>, new: Option<&Side>) -> Patch {
     let (before, after) = (text(old), text(new));
     let mut patch = Vec::new();
     head(&mut patch, path, old, new);
+    if old
+        .zip(new)
+        .is_some_and(|(old, new)| old.mode == new.mode && old.bytes.is_some() && old.bytes == new.bytes)
+    {
+        // Only what git does not keep differs: times, owner, permissions of others.
+        return Patch { lines: Some(LineCounts::default()), text: Vec::new() };
+    }
     let Some((before, after)) = before.zip(after) else {
         let same = old.zip(new).is_some_and(|(old, new)| old.bytes.is_some() && old.bytes == new.bytes);
         if !same {

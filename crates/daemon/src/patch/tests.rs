@@ -62,6 +62,7 @@ fn modes_alone_and_binary_content_are_told_without_lines() {
         text("f", file("x\n").as_ref(), program.as_ref()),
         "diff --git a/f b/f\nold mode 100644\nnew mode 100755\n"
     );
+    assert_eq!(text("f", file("x\n").as_ref(), file("x\n").as_ref()), "", "other times, nothing git keeps");
     let made = patch(b"f", file("x\n").as_ref(), file("\0").as_ref());
     assert_eq!(made.lines, None);
     assert!(made.text.ends_with(b"\nBinary files a/f and b/f differ\n"));
