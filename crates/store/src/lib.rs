@@ -5,6 +5,7 @@
 //! Read next: [`disk`] (the only door to the host), then [`log`] and [`manifest`]; docs/format.md has every byte.
 
 pub mod cas;
+pub mod chunks;
 pub mod disk;
 pub mod home;
 pub mod log;

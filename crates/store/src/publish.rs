@@ -39,7 +39,7 @@ pub fn sweep(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn create_temporary(disk: &dyn Disk, dir: &Path) -> io::Result<(PathBuf, Arc<dyn DiskFile>)> {
+pub(crate) fn create_temporary(disk: &dyn Disk, dir: &Path) -> io::Result<(PathBuf, Arc<dyn DiskFile>)> {
     loop {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let path = dir.join(format!("{TEMPORARY_PREFIX}{}-{number}", std::process::id()));
