@@ -1,14 +1,14 @@
 //! What content can still be reached, and giving the rest back to the disk.
 //!
-//! Unit is the chunk of a data segment: what one large write put there. A chunk is kept when any byte of it is reached
+//! Unit is the entry of a data segment: what one large write put there. An entry is kept when any byte of it is reached
 //! by a state that stays. States that stay are named by the caller (presents, snapshots, the states and writes inside
 //! a window of time, pins), for a whole *family*: workspaces forked from each other, since each reads the others' logs.
 //!
 //! Invariants, in the order they are used:
-//! 1. Only chunks are looked at that were put, and recorded or given up by their writer, before the states were taken
-//!    ([`Reach::begin`]). From these states on, only new chunks, those reached, and what a *revival* brings back can be
+//! 1. Only entries are looked at that were put, and recorded or given up by their writer, before the states were taken
+//!    ([`Reach::begin`]). From these states on, only new entries, those reached, and what a *revival* brings back can be
 //!    read; a revival (restore, undo, fork of a past, pin) between looking and recording is seen and refuses.
-//! 2. Everything that made the chunks needless is durable, in all logs of the family: no crash brings back a state that
+//! 2. Everything that made the entries needless is durable, in all logs of the family: no crash brings back a state that
 //!    needs them.
 //! 3. What is given back is recorded in its log; from then on no past that needs it is shown.
 //! 4. The records are durable before the first hole is made.
@@ -26,7 +26,7 @@ use crate::workspace::{OpenError, Workspace};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use weald_model::{Caller, Errno, Result, Timestamp, WorkspaceId};
-use weald_store::log::format::{CHUNK_HEADER_BYTES, Position};
+use weald_store::log::format::{ENTRY_HEADER_BYTES, Position};
 use weald_store::log::reclaim::{Piece, Pieces};
 use weald_store::log::{LogError, Place};
 
@@ -46,7 +46,7 @@ pub struct Reach {
     members: Vec<Member>,
     /// Revivals before looking began.
     revivals: u64,
-    /// Start and end of what is reached of chunks, by log and data segment.
+    /// Start and end of what is reached of entries, by log and data segment.
     live: HashMap<(WorkspaceId, u32), BTreeMap<u64, u64>>,
     /// Points whose states stay and are yet to be looked at.
     points: BTreeSet<Point>,
@@ -136,7 +136,7 @@ impl Reach {
     }
 
     /// Looks at all that stays and tells what nobody reaches. Cost: a replay of each log with a point, and a look at the
-    /// header of each chunk.
+    /// header of each entry.
     pub fn finish(mut self) -> std::result::Result<Unreached, OpenError> {
         let points = std::mem::take(&mut self.points);
         let logs: BTreeSet<WorkspaceId> = points.iter().map(|point| point.log).collect();
@@ -183,30 +183,30 @@ impl Reach {
 
     fn add(&mut self, place: Place, len: u64) {
         if place.file & Place::DATA != 0 {
-            let from = place.offset.saturating_sub(CHUNK_HEADER_BYTES as u64);
+            let from = place.offset.saturating_sub(ENTRY_HEADER_BYTES as u64);
             let end = self.live.entry((place.log, place.file)).or_default().entry(from).or_default();
             *end = (*end).max(place.offset + len);
         }
     }
 
-    /// Chunks of a log that nobody reaches, neighbours joined, without what was given back before.
+    /// Entries of a log that nobody reaches, neighbours joined, without what was given back before.
     fn dead(&self, member: &Member) -> std::result::Result<Pieces, OpenError> {
         let workspace = &member.workspace;
         let (id, logs) = (workspace.id(), &workspace.shared.logs);
         let gone = workspace.shared.given_back_of(id).map_err(OpenError::Past)?;
         let mut dead = Pieces::default();
-        logs.chunks(id, member.end, &gone, &mut |chunk| {
-            if !self.is_live(id, &chunk) {
-                dead.add(chunk);
+        logs.entries(id, member.end, &gone, &mut |entry| {
+            if !self.is_live(id, &entry) {
+                dead.add(entry);
             }
         })?;
         Ok(dead.iter().filter(|piece| piece.block_bytes() >= PIECE_BYTES_MIN).collect())
     }
 
-    /// What is reached may begin within what claims to be a chunk, when its header is damaged.
-    fn is_live(&self, log: WorkspaceId, chunk: &Piece) -> bool {
-        let Some(live) = self.live.get(&(log, chunk.file)) else { return false };
-        live.range(..chunk.to).next_back().is_some_and(|(_, end)| *end > chunk.from)
+    /// What is reached may begin within what claims to be an entry, when its header is damaged.
+    fn is_live(&self, log: WorkspaceId, entry: &Piece) -> bool {
+        let Some(live) = self.live.get(&(log, entry.file)) else { return false };
+        live.range(..entry.to).next_back().is_some_and(|(_, end)| *end > entry.from)
     }
 }
 
@@ -233,7 +233,7 @@ impl Unreached {
     pub fn give_back(self) -> Result<u64> {
         let Some(first) = self.members.first() else { return Ok(0) };
         let shared = first.workspace.shared.clone();
-        // All of the family: a chunk is needless because of records in any of these logs. Before the record that says
+        // All of the family: an entry is needless because of records in any of these logs. Before the record that says
         // so, which a power cut may keep while it takes younger ones of other logs.
         self.members.iter().try_for_each(|member| member.workspace.sync())?;
         {

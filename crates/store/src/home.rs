@@ -4,6 +4,7 @@
 //! it is for its owner alone (0600, 0700). Read next: [`Paths`], the layout; docs/format.md.
 
 use crate::cas::Cas;
+use crate::chunks::Chunks;
 use crate::disk::{Disk, HostDisk, Map, OpenMode};
 use crate::log::{LogError, Logs};
 use crate::manifest::{Manifest, ManifestError};
@@ -145,6 +146,11 @@ impl Paths {
         self.root.join("cas")
     }
 
+    /// Packs of what snapshots are sealed into.
+    pub fn chunks(&self) -> PathBuf {
+        self.root.join("chunks")
+    }
+
     /// A directory for the log of each workspace.
     pub fn logs(&self) -> PathBuf {
         self.root.join("logs")
@@ -161,6 +167,7 @@ pub struct Home {
     disk: Arc<dyn Disk>,
     logs: Logs,
     cas: Cas,
+    chunks: Arc<Chunks>,
     registry: Registry,
     /// Closing it gives the home free.
     _lock: OwnedFd,
@@ -173,11 +180,11 @@ impl Home {
         make_root(root)?;
         let lock = take_lock(&paths)?;
         let disk: Arc<dyn Disk> = Arc::new(HostDisk::new(root));
-        for dir in [paths.repos(), paths.manifests(), paths.cas(), paths.logs()] {
+        for dir in [paths.repos(), paths.manifests(), paths.cas(), paths.chunks(), paths.logs()] {
             disk.make_dir(&dir).map_err(|error| refused(&dir, error))?;
         }
         check_format(&*disk, &paths)?;
-        for dir in [paths.manifests(), paths.cas()] {
+        for dir in [paths.manifests(), paths.cas(), paths.chunks()] {
             sweep(&*disk, &dir).map_err(|error| refused(&dir, error))?;
         }
         disk.sync_dir(root).map_err(|error| refused(root, error))?;
@@ -186,7 +193,8 @@ impl Home {
         let logs = Logs::new(disk.clone(), paths.logs());
         logs.sweep()?;
         let cas = Cas::new(disk.clone(), paths.cas());
-        Ok(Self { paths, disk, logs, cas, registry, _lock: lock })
+        let chunks = Arc::new(Chunks::new(disk.clone(), paths.chunks()));
+        Ok(Self { paths, disk, logs, cas, chunks, registry, _lock: lock })
     }
 
     /// Where everything is.
@@ -207,6 +215,11 @@ impl Home {
     /// The content store.
     pub fn cas(&self) -> &Cas {
         &self.cas
+    }
+
+    /// What snapshots are sealed into.
+    pub fn chunks(&self) -> &Arc<Chunks> {
+        &self.chunks
     }
 
     /// The registry.

@@ -275,12 +275,12 @@ fn what_is_given_back_was_recorded_durably_so_no_crash_takes_more_than_that() {
         for place in &places {
             log.append(&place.to_bytes(), b"").unwrap();
         }
-        let mut chunks = Vec::new();
-        logs.chunks(ID, log.data_end(), &Pieces::default(), &mut |piece| chunks.push(piece)).unwrap();
-        assert_eq!(chunks.len(), places.len());
+        let mut entries = Vec::new();
+        logs.entries(ID, log.data_end(), &Pieces::default(), &mut |piece| entries.push(piece)).unwrap();
+        assert_eq!(entries.len(), places.len());
         // Every third stays.
         let dead: Pieces =
-            chunks.iter().enumerate().filter(|(at, _)| at % 3 != 0).map(|(_, piece)| *piece).collect();
+            entries.iter().enumerate().filter(|(at, _)| at % 3 != 0).map(|(_, piece)| *piece).collect();
         let recorded = log.append(b"given back", b"").unwrap();
         log.settle().unwrap();
         logs.give_back(ID, &mut dead.iter()).unwrap();
@@ -302,8 +302,8 @@ fn what_is_given_back_was_recorded_durably_so_no_crash_takes_more_than_that() {
             assert!(found == data(fill as u8), "what stays is whole");
         }
         let mut left = Vec::new();
-        logs.chunks(ID, log.data_end(), &dead, &mut |piece| left.push(piece)).unwrap();
-        assert_eq!(left, chunks.iter().step_by(3).copied().collect::<Vec<_>>());
+        logs.entries(ID, log.data_end(), &dead, &mut |piece| left.push(piece)).unwrap();
+        assert_eq!(left, entries.iter().step_by(3).copied().collect::<Vec<_>>());
         // Once more, as after a crash in the middle of it.
         logs.give_back(ID, &mut dead.iter()).unwrap();
         log.put_data(&[1; 9000]).unwrap();

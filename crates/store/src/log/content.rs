@@ -7,8 +7,8 @@
 use super::LogError;
 use super::files::Files;
 use super::format::{
-    BLOCK_BYTES, CHUNK_HEADER_BYTES, FRAME_HEADER_BYTES, Frame, FrameKind, INLINE_BYTES_MAX, Place, Salt,
-    block_sums_bytes, chunk_bytes, chunk_crc, chunk_data_bytes, u32_at,
+    BLOCK_BYTES, ENTRY_HEADER_BYTES, FRAME_HEADER_BYTES, Frame, FrameKind, INLINE_BYTES_MAX, Place, Salt,
+    block_sums_bytes, entry_bytes, entry_crc, entry_data_bytes, u32_at,
 };
 use crate::disk::{DiskFile, read_exact_at};
 use std::cell::RefCell;
@@ -41,7 +41,7 @@ pub(super) fn read(files: &Files, place: Place, skip: u64, buf: &mut [u8]) -> Re
     let salt = Salt::new(place.log, place.file);
     let outcome = SCRATCH.with_borrow_mut(|scratch| match place.file & Place::DATA {
         0 => inline(&*file, salt, place.offset, skip, buf, scratch),
-        _ => chunk(&*file, salt, place.offset, skip, buf, scratch),
+        _ => entry(&*file, salt, place.offset, skip, buf, scratch),
     });
     let path = || files.path(place.log, place.file);
     outcome.map_err(|wrong| match wrong {
@@ -81,8 +81,8 @@ fn inline(
     Ok(())
 }
 
-/// Reads data of the chunk whose data begins at `at`.
-fn chunk(
+/// Reads data of the entry whose data begins at `at`.
+fn entry(
     file: &dyn DiskFile,
     salt: Salt,
     at: u64,
@@ -90,42 +90,42 @@ fn chunk(
     buf: &mut [u8],
     scratch: &mut Vec<u8>,
 ) -> Result<(), Wrong> {
-    let no_chunk = Wrong::Damaged(at, "there is no data");
-    let Some(start) = at.checked_sub(CHUNK_HEADER_BYTES as u64) else { return Err(no_chunk) };
+    let no_entry = Wrong::Damaged(at, "there is no data");
+    let Some(start) = at.checked_sub(ENTRY_HEADER_BYTES as u64) else { return Err(no_entry) };
     let end = skip.saturating_add(buf.len() as u64);
     // One block is read with its header, in one call.
     let guess = if end <= BLOCK_BYTES as u64 { BLOCK_BYTES } else { 0 };
-    let count = file.read_at(room(scratch, CHUNK_HEADER_BYTES + guess), start)?;
+    let count = file.read_at(room(scratch, ENTRY_HEADER_BYTES + guess), start)?;
     let header = *scratch[..count].first_chunk().ok_or_else(cut_short)?;
-    let Some(len) = chunk_data_bytes(&header) else { return Err(no_chunk) };
+    let Some(len) = entry_data_bytes(&header) else { return Err(no_entry) };
     if end > len as u64 {
         return Err(Wrong::Damaged(at, "a record names more than there is"));
     }
     if len > BLOCK_BYTES {
         return blocks(file, (salt, start, header, len), skip as usize, buf, scratch);
     }
-    let data = scratch[..count].get(CHUNK_HEADER_BYTES..CHUNK_HEADER_BYTES + len);
+    let data = scratch[..count].get(ENTRY_HEADER_BYTES..ENTRY_HEADER_BYTES + len);
     let data = data.ok_or_else(cut_short)?;
-    if chunk_crc(salt, start, &header, data, &[]) != u32_at(&header, 0) {
+    if entry_crc(salt, start, &header, data, &[]) != u32_at(&header, 0) {
         return Err(Wrong::Damaged(start, "the checksum of data is wrong"));
     }
     buf.copy_from_slice(&data[skip as usize..end as usize]);
     Ok(())
 }
 
-/// Reads data of a chunk of many blocks: those wholly asked for straight into `buf`.
+/// Reads data of an entry of many blocks: those wholly asked for straight into `buf`.
 fn blocks(
     file: &dyn DiskFile,
-    (salt, start, header, len): (Salt, u64, [u8; CHUNK_HEADER_BYTES], usize),
+    (salt, start, header, len): (Salt, u64, [u8; ENTRY_HEADER_BYTES], usize),
     skip: usize,
     buf: &mut [u8],
     scratch: &mut Vec<u8>,
 ) -> Result<(), Wrong> {
-    let data_at = start + CHUNK_HEADER_BYTES as u64;
+    let data_at = start + ENTRY_HEADER_BYTES as u64;
     let sums_bytes = block_sums_bytes(len);
     let (sums, block_room) = room(scratch, sums_bytes + BLOCK_BYTES).split_at_mut(sums_bytes);
     read_exact_at(file, sums, data_at + len as u64)?;
-    if chunk_crc(salt, start, &header, &[], sums) != u32_at(&header, 0) {
+    if entry_crc(salt, start, &header, &[], sums) != u32_at(&header, 0) {
         return Err(Wrong::Damaged(start, "the checksum over checksums of data is wrong"));
     }
     let check = |number: usize, block: &[u8]| match crc32c::crc32c(block) == u32_at(sums, 4 * number) {
@@ -170,30 +170,30 @@ fn room(buf: &mut Vec<u8>, bytes: usize) -> &mut [u8] {
     &mut buf[..bytes]
 }
 
-/// A chunk that is right.
+/// An entry that is right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct RightChunk {
+pub(super) struct RightEntry {
     /// Bytes of its data.
     pub(super) len: usize,
-    /// Whether the bytes up to the next chunk are as they were written.
+    /// Whether the bytes up to the next entry are as they were written.
     pub(super) is_padded_with_zeros: bool,
 }
 
-/// Reads the chunk at `offset` and checks all of it. Afterwards `buf` begins with its data.
-pub(super) fn right_chunk(
+/// Reads the entry at `offset` and checks all of it. Afterwards `buf` begins with its data.
+pub(super) fn right_entry(
     file: &dyn DiskFile,
     salt: Salt,
     offset: u64,
     buf: &mut Vec<u8>,
-) -> io::Result<Option<RightChunk>> {
-    let mut header = [0; CHUNK_HEADER_BYTES];
-    if file.read_at(&mut header, offset)? < CHUNK_HEADER_BYTES {
+) -> io::Result<Option<RightEntry>> {
+    let mut header = [0; ENTRY_HEADER_BYTES];
+    if file.read_at(&mut header, offset)? < ENTRY_HEADER_BYTES {
         return Ok(None);
     }
-    let Some(len) = chunk_data_bytes(&header) else { return Ok(None) };
+    let Some(len) = entry_data_bytes(&header) else { return Ok(None) };
     let with_sums = len + block_sums_bytes(len);
-    let padded = chunk_bytes(len) as usize - CHUNK_HEADER_BYTES;
-    let count = file.read_at(room(buf, padded), offset + CHUNK_HEADER_BYTES as u64)?;
+    let padded = entry_bytes(len) as usize - ENTRY_HEADER_BYTES;
+    let count = file.read_at(room(buf, padded), offset + ENTRY_HEADER_BYTES as u64)?;
     if count < with_sums {
         return Ok(None);
     }
@@ -204,7 +204,7 @@ pub(super) fn right_chunk(
         data.chunks(BLOCK_BYTES)
             .all(|block| sums.next().is_some_and(|sum| crc32c::crc32c(block) == u32_at(sum, 0)))
     };
-    let is_right = chunk_crc(salt, offset, &header, data, sums) == u32_at(&header, 0)
+    let is_right = entry_crc(salt, offset, &header, data, sums) == u32_at(&header, 0)
         && (sums.is_empty() || blocks_are_right());
-    Ok(is_right.then_some(RightChunk { len, is_padded_with_zeros }))
+    Ok(is_right.then_some(RightEntry { len, is_padded_with_zeros }))
 }

@@ -15,11 +15,11 @@ pub const VERSION: u32 = 1;
 pub const HEADER_BYTES: usize = 80;
 /// Bytes of a frame's header.
 pub const FRAME_HEADER_BYTES: usize = 28;
-/// Bytes of a chunk's header in a data segment.
-pub const CHUNK_HEADER_BYTES: usize = 8;
+/// Bytes of an entry's header in a data segment.
+pub const ENTRY_HEADER_BYTES: usize = 8;
 /// Bytes of a commit frame's body.
 pub const COMMIT_BYTES: usize = 48;
-/// Frames and chunks begin at multiples of this, so that a search for them has few places to look.
+/// Frames and entries begin at multiples of this, so that a search for them has few places to look.
 pub const ALIGN: u64 = 8;
 
 /// Most bytes kept with a record rather than in a data segment: one page, what a small file or write takes.
@@ -327,20 +327,20 @@ pub const fn block_sums_bytes(data: usize) -> usize {
     if data <= BLOCK_BYTES { 0 } else { 4 * data.div_ceil(BLOCK_BYTES) }
 }
 
-/// The header of a chunk of data that belongs at `offset`, with the data's [`block_sums`].
-pub fn encode_chunk_header(salt: Salt, offset: u64, data: &[u8], sums: &[u8]) -> [u8; CHUNK_HEADER_BYTES] {
-    let mut header = [0; CHUNK_HEADER_BYTES];
+/// The header of an entry of data that belongs at `offset`, with the data's [`block_sums`].
+pub fn encode_entry_header(salt: Salt, offset: u64, data: &[u8], sums: &[u8]) -> [u8; ENTRY_HEADER_BYTES] {
+    let mut header = [0; ENTRY_HEADER_BYTES];
     header[4..].copy_from_slice(&(data.len() as u32).to_le_bytes());
-    let crc = chunk_crc(salt, offset, &header, data, sums);
+    let crc = entry_crc(salt, offset, &header, data, sums);
     header[..4].copy_from_slice(&crc.to_le_bytes());
     header
 }
 
-/// The checksum in a chunk's header: over the data when it is one block, else over the checksums of its blocks.
-pub fn chunk_crc(
+/// The checksum in an entry's header: over the data when it is one block, else over the checksums of its blocks.
+pub fn entry_crc(
     salt: Salt,
     offset: u64,
-    header: &[u8; CHUNK_HEADER_BYTES],
+    header: &[u8; ENTRY_HEADER_BYTES],
     data: &[u8],
     sums: &[u8],
 ) -> u32 {
@@ -348,15 +348,15 @@ pub fn chunk_crc(
     crc32c::crc32c_append(salt.crc(offset, &header[4..]), covered)
 }
 
-/// The bytes of data in the chunk with this header, before anything is checked.
-pub fn chunk_data_bytes(header: &[u8; CHUNK_HEADER_BYTES]) -> Option<usize> {
+/// The bytes of data in the entry with this header, before anything is checked.
+pub fn entry_data_bytes(header: &[u8; ENTRY_HEADER_BYTES]) -> Option<usize> {
     let len = u32_at(header, 4) as usize;
     (1..=DATA_BYTES_MAX).contains(&len).then_some(len)
 }
 
-/// Bytes of a chunk with header, checksums of blocks and padding.
-pub const fn chunk_bytes(data: usize) -> u64 {
-    ((CHUNK_HEADER_BYTES + data + block_sums_bytes(data)) as u64).next_multiple_of(ALIGN)
+/// Bytes of an entry with header, checksums of blocks and padding.
+pub const fn entry_bytes(data: usize) -> u64 {
+    ((ENTRY_HEADER_BYTES + data + block_sums_bytes(data)) as u64).next_multiple_of(ALIGN)
 }
 
 /// Reads four bytes at a constant offset of a buffer known to be long enough.

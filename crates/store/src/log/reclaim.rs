@@ -5,7 +5,7 @@
 //! needless durable ([`Log::settle`]): the data of a piece is below the log's durable end, so no recovery looks at it.
 //! Read next: docs/format.md, "Data that was given back".
 
-use super::format::{CHUNK_HEADER_BYTES, HEADER_BYTES, Place, Position, chunk_bytes, chunk_data_bytes};
+use super::format::{ENTRY_HEADER_BYTES, HEADER_BYTES, Place, Position, entry_bytes, entry_data_bytes};
 use super::recovery::data_header;
 use super::{Log, LogError, Logs};
 use crate::NOT_POISONED;
@@ -16,12 +16,12 @@ use weald_model::WorkspaceId;
 /// The unit in which hosts give space back.
 pub const BLOCK_BYTES: u64 = 4096;
 
-/// Whole chunks of a data segment, one behind the other.
+/// Whole entries of a data segment, one behind the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Piece {
     /// The file, as in [`Place::file`].
     pub file: u32,
-    /// Offset of the first chunk.
+    /// Offset of the first entry.
     pub from: u64,
     /// Offset behind the last.
     pub to: u64,
@@ -109,10 +109,10 @@ impl Log {
 }
 
 impl Logs {
-    /// Visits the chunks of data before `end`, in order, but for those in `gone`. Reads their headers only, unchecked: a
+    /// Visits the entries of data before `end`, in order, but for those in `gone`. Reads their headers only, unchecked: a
     /// wrong length is told as damage where the next header makes no sense, so a caller must not believe that
-    /// nothing it knows of lies within a chunk.
-    pub fn chunks(
+    /// nothing it knows of lies within an entry.
+    pub fn entries(
         &self,
         id: WorkspaceId,
         end: Position,
@@ -132,12 +132,12 @@ impl Logs {
                 next.ok_or_else(|| self.damage(id, number, 0, "the data segment after it is missing"))?
                     .end_before
             };
-            self.segment_chunks(id, number, stop, gone, visit)?;
+            self.segment_entries(id, number, stop, gone, visit)?;
         }
         Ok(())
     }
 
-    fn segment_chunks(
+    fn segment_entries(
         &self,
         id: WorkspaceId,
         number: u32,
@@ -153,16 +153,16 @@ impl Logs {
                 at = piece.to;
                 continue;
             }
-            let mut header = [0; CHUNK_HEADER_BYTES];
+            let mut header = [0; ENTRY_HEADER_BYTES];
             read_exact_at(&*file, &mut header, at).map_err(LogError::io("reading", &path))?;
-            let damage = || self.damage(id, number, at, "a chunk of data has no length");
-            let to = at + chunk_bytes(chunk_data_bytes(&header).ok_or_else(damage)?);
+            let damage = || self.damage(id, number, at, "an entry of data has no length");
+            let to = at + entry_bytes(entry_data_bytes(&header).ok_or_else(damage)?);
             if to > stop {
                 return Err(self.damage(
                     id,
                     number,
                     at,
-                    "a chunk of data reaches over the end of its segment",
+                    "an entry of data reaches over the end of its segment",
                 ));
             }
             visit(Piece { file: number, from: at, to });

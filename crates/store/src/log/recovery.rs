@@ -5,9 +5,9 @@
 //! memory only. Read next: `walk`, how frames are read; docs/format.md, why the rules are as they are.
 
 use super::chain::Chain;
-use super::content::right_chunk;
+use super::content::right_entry;
 use super::files::Files;
-use super::format::{HEADER_BYTES, HeaderFault, Place, Position, Salt, SegmentHeader, chunk_bytes};
+use super::format::{HEADER_BYTES, HeaderFault, Place, Position, Salt, SegmentHeader, entry_bytes};
 use super::walk::{Behind, Step, Walk, WalkChain, look_behind};
 use super::writer::{Log, Resume};
 use super::{LogError, Record, Recovery, Visit};
@@ -263,7 +263,7 @@ fn cut_before_lost_data(files: &Files, id: WorkspaceId, found: &Found) -> Result
     Ok(lost.map_or(found.end, |mark| End { data: mark.before.data.max(found.durable_data), ..mark.before }))
 }
 
-/// Checks chunks of data from `from` to `to` and returns how far they are right.
+/// Checks entries of data from `from` to `to` and returns how far they are right.
 fn right_data(files: &Files, id: WorkspaceId, from: Position, to: Position) -> Result<Position, LogError> {
     let mut at = from;
     let mut buf = Vec::new();
@@ -283,8 +283,8 @@ fn right_data(files: &Files, id: WorkspaceId, from: Position, to: Position) -> R
             data_header(files, id, at.segment + 1)?.map_or(u64::MAX, |next| next.end_before)
         };
         while u64::from(at.offset) < end {
-            match right_chunk(&*file, Salt::new(id, number), u64::from(at.offset), &mut buf) {
-                Ok(Some(chunk)) => match at.offset.checked_add(chunk_bytes(chunk.len) as u32) {
+            match right_entry(&*file, Salt::new(id, number), u64::from(at.offset), &mut buf) {
+                Ok(Some(entry)) => match at.offset.checked_add(entry_bytes(entry.len) as u32) {
                     Some(next) => at.offset = next,
                     None => return Ok(at),
                 },

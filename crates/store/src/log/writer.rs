@@ -8,7 +8,7 @@ use super::chain::Chain;
 use super::files::Files;
 use super::format::{
     BODY_BYTES_MAX, COMMIT_BYTES, Commit, DATA_BYTES_MAX, Frame, FrameKind, HEADER_BYTES, INLINE_BYTES_MAX,
-    Place, Position, Salt, SegmentHeader, block_sums, chunk_bytes, encode_chunk_header, frame_bytes,
+    Place, Position, Salt, SegmentHeader, block_sums, encode_entry_header, entry_bytes, frame_bytes,
 };
 use super::group::Group;
 use super::{Appended, Durability, Head, LogError};
@@ -215,7 +215,7 @@ impl Log {
         let sums = block_sums(data);
         let mut tail = self.data.lock().expect(NOT_POISONED);
         self.check_running()?;
-        let bytes = chunk_bytes(data.len());
+        let bytes = entry_bytes(data.len());
         let is_full = u64::from(tail.at.offset) + bytes > u64::from(self.files.limits.data_segment_bytes);
         if tail.at.offset == 0 || (is_full && tail.at.offset as usize > HEADER_BYTES) {
             self.begin_data_segment(&mut tail)?;
@@ -223,7 +223,7 @@ impl Log {
         let number = tail.at.segment | Place::DATA;
         let file = current(&mut tail.file, &self.files, self.id, number)?;
         let offset = u64::from(tail.at.offset);
-        let header = encode_chunk_header(Salt::new(self.id, number), offset, data, &sums);
+        let header = encode_entry_header(Salt::new(self.id, number), offset, data, &sums);
         let padding = bytes as usize - header.len() - data.len() - sums.len();
         if let Err(error) = file.write_at(&[&header, data, &sums, &[0; 8][..padding]], offset) {
             // Nothing names it, so it may stay; but on a full disk its space is wanted back.

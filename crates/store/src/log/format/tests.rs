@@ -55,12 +55,12 @@ fn a_commit_frame_is_these_bytes() {
 }
 
 #[test]
-fn a_chunk_header_is_these_bytes() {
-    let header = encode_chunk_header(Salt::new(WorkspaceId(9), Place::DATA), 80, b"data", &[]);
-    assert_eq!(hex(&header), include_str!("golden/chunk.hex").trim());
-    assert_eq!(chunk_data_bytes(&header), Some(4));
-    assert_eq!(chunk_data_bytes(&[0; 8]), None);
-    assert_eq!(chunk_data_bytes(&[0xff; 8]), None);
+fn an_entry_header_is_these_bytes() {
+    let header = encode_entry_header(Salt::new(WorkspaceId(9), Place::DATA), 80, b"data", &[]);
+    assert_eq!(hex(&header), include_str!("golden/entry.hex").trim());
+    assert_eq!(entry_data_bytes(&header), Some(4));
+    assert_eq!(entry_data_bytes(&[0; 8]), None);
+    assert_eq!(entry_data_bytes(&[0xff; 8]), None);
 }
 
 #[test]
@@ -70,10 +70,10 @@ fn data_of_many_blocks_has_a_checksum_for_each_and_one_over_them() {
     assert_eq!(sums.len(), block_sums_bytes(data.len()));
     assert_eq!(sums[..4], crc32c::crc32c(&data[..BLOCK_BYTES]).to_le_bytes());
     assert_eq!(sums[4..], crc32c::crc32c(&[5]).to_le_bytes());
-    let header = encode_chunk_header(Salt::new(WorkspaceId(9), Place::DATA), 80, &data, &sums);
+    let header = encode_entry_header(Salt::new(WorkspaceId(9), Place::DATA), 80, &data, &sums);
     assert_eq!(hex(&header), include_str!("golden/blocks.hex").trim());
     assert_eq!(block_sums(&data[1..]), []);
-    assert_eq!(chunk_bytes(data.len()), (8 + data.len() as u64 + 8).next_multiple_of(8));
+    assert_eq!(entry_bytes(data.len()), (8 + data.len() as u64 + 8).next_multiple_of(8));
 }
 
 #[test]

@@ -1,15 +1,15 @@
-//! Verifying data segments: headers, every chunk, and what the records say of the data they name.
+//! Verifying data segments: headers, every entry, and what the records say of the data they name.
 //!
-//! Invariant: chunks that no record names (of a write that failed, or a crash cut off) are checked as well, since the
+//! Invariant: entries that no record names (of a write that failed, or a crash cut off) are checked as well, since the
 //! way to the next leads over them; behind the end of the named data nothing counts.
 
 use super::{Amount, Gone, Named, Problem, Report};
 use crate::disk::DiskFile;
 use crate::log::LogError;
-use crate::log::content::right_chunk;
+use crate::log::content::right_entry;
 use crate::log::files::Files;
 use crate::log::format::{
-    CHUNK_HEADER_BYTES, HEADER_BYTES, HeaderFault, Place, Position, Salt, SegmentHeader, chunk_bytes,
+    ENTRY_HEADER_BYTES, HEADER_BYTES, HeaderFault, Place, Position, Salt, SegmentHeader, entry_bytes,
 };
 use std::path::{Path, PathBuf};
 use weald_model::WorkspaceId;
@@ -111,10 +111,10 @@ impl Scan<'_, '_> {
     fn segment(&mut self, named: &[Named], end: Option<u64>) -> Result<u64, LogError> {
         let mut at = HEADER_BYTES as u64;
         for named in named {
-            let start = named.place.offset.saturating_sub(CHUNK_HEADER_BYTES as u64);
+            let start = named.place.offset.saturating_sub(ENTRY_HEADER_BYTES as u64);
             at = self.gap(at, start)?;
             self.named(start, named)?;
-            at = at.max(start + chunk_bytes(named.len as usize));
+            at = at.max(start + entry_bytes(named.len as usize));
         }
         match end {
             Some(end) => self.gap(at, end),
@@ -135,15 +135,15 @@ impl Scan<'_, '_> {
                 at = behind;
                 continue;
             }
-            match right_chunk(self.file, self.salt, at, &mut self.buf)
+            match right_entry(self.file, self.salt, at, &mut self.buf)
                 .map_err(LogError::io("reading", self.path))?
             {
-                Some(chunk) => {
-                    if !chunk.is_padded_with_zeros {
+                Some(entry) => {
+                    if !entry.is_padded_with_zeros {
                         self.tell(at, "what fills up behind data is not zero");
                     }
-                    self.amount_of(chunk_bytes(chunk.len));
-                    at += chunk_bytes(chunk.len);
+                    self.amount_of(entry_bytes(entry.len));
+                    at += entry_bytes(entry.len);
                 }
                 None => {
                     self.tell(at, "data is damaged here; no record names it");
@@ -158,19 +158,19 @@ impl Scan<'_, '_> {
         if self.is_gone(start).is_some() {
             return Ok(());
         }
-        let chunk = right_chunk(self.file, self.salt, start, &mut self.buf)
+        let entry = right_entry(self.file, self.salt, start, &mut self.buf)
             .map_err(LogError::io("reading", self.path))?;
-        self.amount_of(chunk_bytes(named.len as usize));
+        self.amount_of(entry_bytes(named.len as usize));
         let seq = named.seq;
-        match chunk {
+        match entry {
             None => self.tell(start, format!("the checksum of data that record {seq} names is wrong")),
-            Some(chunk) => {
+            Some(entry) => {
                 let is_same =
-                    chunk.len == named.len as usize && blake3::hash(&self.buf[..chunk.len]) == named.hash;
+                    entry.len == named.len as usize && blake3::hash(&self.buf[..entry.len]) == named.hash;
                 if !is_same {
                     self.tell(start, format!("the data is not what record {seq} wrote"));
                 }
-                if !chunk.is_padded_with_zeros {
+                if !entry.is_padded_with_zeros {
                     self.tell(start, "what fills up behind data is not zero");
                 }
             }

@@ -2,8 +2,8 @@
 
 use super::super::faulty_disk::FaultyDisk;
 use super::super::format::{
-    CHUNK_HEADER_BYTES, Commit, Frame, FrameKind, HEADER_BYTES, Salt, SegmentHeader, block_sums,
-    chunk_data_bytes, encode_chunk_header,
+    Commit, ENTRY_HEADER_BYTES, Frame, FrameKind, HEADER_BYTES, Salt, SegmentHeader, block_sums,
+    encode_entry_header, entry_data_bytes,
 };
 use super::super::tests::{ID, SMALL, faulty};
 use super::*;
@@ -200,13 +200,13 @@ fn data_changed_together_with_its_checksums_is_told_by_its_record() {
     make(&logs);
     let (path, start) = (logs.files.path(ID, Place::DATA), HEADER_BYTES);
     change(&disk, &path, |bytes| {
-        let header = bytes[start..start + CHUNK_HEADER_BYTES].try_into().unwrap();
-        let from = start + CHUNK_HEADER_BYTES;
-        let to = from + chunk_data_bytes(&header).unwrap();
+        let header = bytes[start..start + ENTRY_HEADER_BYTES].try_into().unwrap();
+        let from = start + ENTRY_HEADER_BYTES;
+        let to = from + entry_data_bytes(&header).unwrap();
         bytes[from + 9] ^= 4;
         let sums = block_sums(&bytes[from..to]);
         let salt = Salt::new(ID, Place::DATA);
-        let forged = encode_chunk_header(salt, start as u64, &bytes[from..to], &sums);
+        let forged = encode_entry_header(salt, start as u64, &bytes[from..to], &sums);
         bytes[start..from].copy_from_slice(&forged);
         bytes[to..to + sums.len()].copy_from_slice(&sums);
     });
