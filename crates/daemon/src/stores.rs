@@ -44,8 +44,8 @@ impl Stores {
         let home = take(root).map_err(|error| faults::home(root, error))?;
         let env: Arc<dyn Env> = Arc::new(HostEnv::default());
         let cas = Cas::new(home.disk().clone(), home.paths().cas());
-        let shared =
-            Shared::new(home.disk().clone(), home.logs().clone(), cas, env.clone(), BLOB_CACHE_BYTES_MAX);
+        let (disk, logs, chunks) = (home.disk().clone(), home.logs().clone(), home.chunks().clone());
+        let shared = Shared::new(disk, logs, cas, chunks, env.clone(), BLOB_CACHE_BYTES_MAX);
         let config = ConfigFile::new(root);
         shared.set_programs(Arc::new(RunningPrograms::default()));
         Ok(Self { home, shared, env, config, manifests: Mutex::default(), sources: Sources::default() })

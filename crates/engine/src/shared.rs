@@ -11,6 +11,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use weald_model::{Caller, Env, Errno, Ino, Oid, Result, SourceError, WorkspaceId};
 use weald_store::cas::Cas;
+use weald_store::chunks::Chunks;
 use weald_store::disk::Disk;
 use weald_store::log::Logs;
 
@@ -19,6 +20,7 @@ pub struct Shared {
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) logs: Logs,
     pub(crate) cas: Cas,
+    pub(crate) chunks: Arc<Chunks>,
     pub(crate) env: Arc<dyn Env>,
     pub(crate) flusher: Flusher,
     pub(crate) given_back: GivenBack,
@@ -72,6 +74,7 @@ impl Shared {
         disk: Arc<dyn Disk>,
         logs: Logs,
         cas: Cas,
+        chunks: Arc<Chunks>,
         env: Arc<dyn Env>,
         blob_cache_bytes_max: usize,
     ) -> Arc<Self> {
@@ -86,7 +89,12 @@ impl Shared {
         let programs = OnceLock::new();
         let kept = Mutex::default();
         let given_back = GivenBack::default();
-        Arc::new(Self { disk, logs, cas, env, flusher, given_back, programs, blobs, forks, kept })
+        Arc::new(Self { disk, logs, cas, chunks, env, flusher, given_back, programs, blobs, forks, kept })
+    }
+
+    /// Where what snapshots are sealed into is kept.
+    pub fn chunks(&self) -> &Arc<Chunks> {
+        &self.chunks
     }
 
     /// Sets who tells which program makes a change; before the first change, once. Without it records name none.

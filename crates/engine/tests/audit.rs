@@ -9,6 +9,7 @@ use weald_engine::audit::Logged;
 use weald_engine::{Base, RenameMode, Shared, Workspace};
 use weald_model::{Caller, FileKind, Ino, Timestamp, WorkspaceId};
 use weald_store::cas::Cas;
+use weald_store::chunks::Chunks;
 use weald_store::disk::Disk;
 use weald_store::log::Logs;
 use weald_testkit::clock::FakeClock;
@@ -19,12 +20,13 @@ const WHO: Caller = Caller { uid: 7, gid: 7, pid: 40, umask: 0, kill_privileges:
 
 fn workspace() -> (Arc<Shared>, Arc<Workspace>, Arc<ToldPrograms>) {
     let disk: Arc<dyn Disk> = Arc::new(CrashDisk::default());
-    for dir in ["/home", "/home/logs", "/home/cas"] {
+    for dir in ["/home", "/home/logs", "/home/cas", "/home/chunks"] {
         disk.make_dir(Path::new(dir)).unwrap();
     }
     let logs = Logs::new(disk.clone(), "/home/logs".into());
     let cas = Cas::new(disk.clone(), "/home/cas".into());
-    let shared = Shared::new(disk, logs, cas, Arc::new(FakeClock::default()), 1 << 20);
+    let chunks = Arc::new(Chunks::new(disk.clone(), "/home/chunks".into()));
+    let shared = Shared::new(disk, logs, cas, chunks, Arc::new(FakeClock::default()), 1 << 20);
     let programs = Arc::new(ToldPrograms::default());
     programs.tell(40, 39, "first");
     shared.set_programs(programs.clone());

@@ -19,6 +19,7 @@ use weald_fuse::adapter::{Adapter, CreateAnswer};
 use weald_fuse::{Caching, Limits, Pool};
 use weald_model::{HostEnv, Ino, Timestamp, WorkspaceId};
 use weald_store::cas::Cas;
+use weald_store::chunks::Chunks;
 use weald_store::disk::{Disk, HostDisk};
 use weald_store::log::Logs;
 
@@ -39,12 +40,14 @@ impl World {
     fn with(caching: Caching, create: CreateAnswer) -> Self {
         let home = tempfile::tempdir().unwrap();
         let disk: Arc<dyn Disk> = Arc::new(HostDisk::new(home.path()));
-        let (logs, cas) = (home.path().join("logs"), home.path().join("cas"));
-        disk.make_dir(&logs).unwrap();
-        disk.make_dir(&cas).unwrap();
+        let [logs, cas, chunks] = ["logs", "cas", "chunks"].map(|name| home.path().join(name));
+        for dir in [&logs, &cas, &chunks] {
+            disk.make_dir(dir).unwrap();
+        }
         let logs = Logs::new(disk.clone(), logs);
         let cas = Cas::new(disk.clone(), cas);
-        let shared = Shared::new(disk, logs, cas, Arc::new(HostEnv::default()), 1 << 20);
+        let chunks = Arc::new(Chunks::new(disk.clone(), chunks));
+        let shared = Shared::new(disk, logs, cas, chunks, Arc::new(HostEnv::default()), 1 << 20);
         let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
         let base = Base::empty(uid, gid, Timestamp::from_secs(1_700_000_000));
         let workspace = Workspace::create(shared, WorkspaceId(1), base, b"").unwrap();

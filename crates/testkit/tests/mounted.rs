@@ -11,6 +11,7 @@ use weald_fuse::mount::Unmount;
 use weald_fuse::{Access, Adapter, Caching, Connection, Device, Limits, Mount, MountOptions, Pool};
 use weald_model::{Silent, Timestamp, WorkspaceId};
 use weald_store::cas::Cas;
+use weald_store::chunks::Chunks;
 use weald_store::disk::{Disk, Map};
 use weald_store::log::Logs;
 use weald_store::manifest::Manifest;
@@ -70,11 +71,12 @@ impl Drop for Scene {
 
 fn workspace(base: &Tree) -> Arc<Workspace> {
     let disk: Arc<dyn Disk> = Arc::new(CrashDisk::default());
-    for dir in ["/logs", "/cas"] {
+    for dir in ["/logs", "/cas", "/chunks"] {
         disk.make_dir(Path::new(dir)).expect("directories can be made");
     }
     let (logs, cas) = (Logs::new(disk.clone(), "/logs".into()), Cas::new(disk.clone(), "/cas".into()));
-    let shared = Shared::new(disk, logs, cas, Arc::new(FakeClock::default()), 1 << 20);
+    let chunks = Arc::new(Chunks::new(disk.clone(), "/chunks".into()));
+    let shared = Shared::new(disk, logs, cas, chunks, Arc::new(FakeClock::default()), 1 << 20);
     let source = Arc::new(MemorySource::default());
     let tree = source.add(base);
     let bytes = Manifest::build(&*source, &tree, BASE_TIME, &Silent).expect("a random tree is a good tree");

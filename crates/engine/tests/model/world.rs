@@ -10,6 +10,7 @@ use std::sync::Arc;
 use weald_engine::{Base, Point, Shared, Workspace};
 use weald_model::{Caller, Errno, Oid, Silent, Source, Timestamp, WorkspaceId};
 use weald_store::cas::Cas;
+use weald_store::chunks::Chunks;
 use weald_store::disk::{Disk, Map};
 use weald_store::log::{Limits, Logs};
 use weald_store::manifest::Manifest;
@@ -377,14 +378,15 @@ impl Stem {
 pub(crate) fn open_shared(disk: &CrashDisk, clock: &Arc<FakeClock>, limits: Limits) -> Arc<Shared> {
     let home = Path::new("/home");
     let disk: Arc<dyn Disk> = Arc::new(disk.clone());
-    for dir in [home, &home.join("logs"), &home.join("cas")] {
+    for dir in [home, &home.join("logs"), &home.join("cas"), &home.join("chunks")] {
         disk.make_dir(dir).expect("directories can be made");
     }
     disk.sync_dir(home).expect("a directory can be synced");
     disk.sync_dir(Path::new("/")).expect("the root can be synced");
     let logs = Logs::with_limits(disk.clone(), home.join("logs"), limits);
     let cas = Cas::new(disk.clone(), home.join("cas"));
-    let shared = Shared::new(disk, logs, cas, clock.clone(), 1 << 20);
+    let chunks = Arc::new(Chunks::new(disk.clone(), home.join("chunks")));
+    let shared = Shared::new(disk, logs, cas, chunks, clock.clone(), 1 << 20);
     let programs = ToldPrograms::default();
     programs.tell(USER.pid, USER.pid, "tool");
     programs.tell(ROOT.pid, USER.pid, "tool-of-root");

@@ -7,6 +7,7 @@ use weald_engine::reach::{Reach, Unreached};
 use weald_engine::{Base, Occasion, Point, Shared, Workspace};
 use weald_model::{Caller, Errno, FileKind, Ino, Result, SetAttr, SnapshotId, Timestamp, WorkspaceId};
 use weald_store::cas::Cas;
+use weald_store::chunks::Chunks;
 use weald_store::disk::Disk;
 use weald_store::log::{Limits, Logs};
 use weald_testkit::clock::FakeClock;
@@ -102,12 +103,14 @@ pub(crate) struct Home {
 
 fn open(disk: &CrashDisk, clock: &Arc<FakeClock>) -> Arc<Shared> {
     let dyn_disk: Arc<dyn Disk> = Arc::new(disk.clone());
-    for dir in ["/logs", "/cas"] {
+    for dir in ["/logs", "/cas", "/chunks"] {
         dyn_disk.make_dir(Path::new(dir)).unwrap();
     }
     dyn_disk.sync_dir(Path::new("/")).unwrap();
     let logs = Logs::with_limits(dyn_disk.clone(), "/logs".into(), LIMITS);
-    Shared::new(dyn_disk.clone(), logs, Cas::new(dyn_disk, "/cas".into()), clock.clone(), 1 << 20)
+    let cas = Cas::new(dyn_disk.clone(), "/cas".into());
+    let chunks = Arc::new(Chunks::new(dyn_disk.clone(), "/chunks".into()));
+    Shared::new(dyn_disk, logs, cas, chunks, clock.clone(), 1 << 20)
 }
 
 fn base() -> Base {

@@ -7,6 +7,7 @@ use weald_engine::reach::Reach;
 use weald_engine::{Base, Occasion, Point, Shared, Workspace};
 use weald_model::{Errno, FileKind, Ino, SnapshotId, Timestamp, WorkspaceId};
 use weald_store::cas::Cas;
+use weald_store::chunks::Chunks;
 use weald_store::disk::{Disk, HostDisk};
 use weald_store::log::{Limits, Logs};
 use weald_testkit::clock::FakeClock;
@@ -18,11 +19,13 @@ const LIMITS: Limits = Limits { segment_bytes: 64 << 10, data_segment_bytes: 200
 
 fn shared(root: &std::path::Path) -> Arc<Shared> {
     let disk: Arc<dyn Disk> = Arc::new(HostDisk::new(root));
-    for dir in ["logs", "cas"] {
+    for dir in ["logs", "cas", "chunks"] {
         disk.make_dir(&root.join(dir)).unwrap();
     }
     let logs = Logs::with_limits(disk.clone(), root.join("logs"), LIMITS);
-    Shared::new(disk.clone(), logs, Cas::new(disk, root.join("cas")), Arc::new(FakeClock::default()), 1 << 20)
+    let cas = Cas::new(disk.clone(), root.join("cas"));
+    let chunks = Arc::new(Chunks::new(disk.clone(), root.join("chunks")));
+    Shared::new(disk, logs, cas, chunks, Arc::new(FakeClock::default()), 1 << 20)
 }
 
 fn content(writer: u64, round: u64) -> Vec<u8> {
