@@ -43,6 +43,11 @@ impl Base {
         (self.uid, self.gid)
     }
 
+    /// The time that all its nodes carry.
+    pub(crate) fn time(&self) -> Timestamp {
+        self.time
+    }
+
     pub(crate) fn file_count(&self) -> u64 {
         self.tree.as_ref().map_or(0, |tree| tree.manifest.file_count())
     }

@@ -3,6 +3,7 @@
 //! Invariant: extents do not overlap and are not empty. Cost of a change follows the extents it touches.
 
 use crate::persistent_map::Map;
+use std::ops::Range;
 use std::sync::Arc;
 use weald_model::Ino;
 use weald_store::log::Place;
@@ -13,7 +14,7 @@ pub(crate) struct Content {
     extents: Map<u64, Extent>,
     /// Bytes in extents.
     allocated: u64,
-    /// Bytes in extents that are in a log.
+    /// Bytes in extents that were written here.
     private: u64,
 }
 
@@ -36,6 +37,17 @@ pub(crate) enum Origin {
     Base(Ino),
     /// An immutable file of the store.
     Cas(Arc<[u8; 32]>),
+    /// A chunk of the store: content of a sealed snapshot that is looked at without its log.
+    Chunk(Arc<[u8; 32]>),
+    /// The bytes themselves, from a sealed snapshot.
+    Bytes(Arc<[u8]>),
+}
+
+impl Origin {
+    /// True for what was written here, wherever it is kept.
+    fn is_private(&self) -> bool {
+        matches!(self, Origin::Log(_) | Origin::Chunk(_) | Origin::Bytes(_))
+    }
 }
 
 /// A part of a range asked for: where it starts in the file, and its bytes; None is a hole.
@@ -66,12 +78,44 @@ impl Content {
         });
     }
 
+    /// All extents and where they are, in order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, &Extent)> {
+        self.extents.iter().map(|(offset, extent)| (*offset, extent))
+    }
+
+    /// Where the bytes of `other` are not those of this, by where they come from. Ascending, apart from each other. Cost:
+    /// the extents that are not shared.
+    pub(crate) fn differences(&self, other: &Content) -> Vec<Range<u64>> {
+        let mut spans: Vec<Range<u64>> = Vec::new();
+        self.extents.unshared(&other.extents, &mut |offset, mine, theirs| {
+            if mine != theirs {
+                let len = mine.map_or(0, |extent| extent.len).max(theirs.map_or(0, |extent| extent.len));
+                match spans.last_mut() {
+                    Some(last) if last.end >= *offset => last.end = last.end.max(offset + len),
+                    _ => spans.push(*offset..offset + len),
+                }
+            }
+            true
+        });
+        let mut found: Vec<Range<u64>> = Vec::new();
+        for span in spans {
+            let (mine, theirs) = (self.pieces(span.start, span.end), other.pieces(span.start, span.end));
+            for different in differing(&mine, &theirs) {
+                match found.last_mut() {
+                    Some(last) if last.end == different.start => last.end = different.end,
+                    _ => found.push(different),
+                }
+            }
+        }
+        found
+    }
+
     /// Bytes that take space, for `st_blocks`.
     pub(crate) fn allocated(&self) -> u64 {
         self.allocated
     }
 
-    /// Bytes that are in a log.
+    /// Bytes that were written here.
     pub(crate) fn private(&self) -> u64 {
         self.private
     }
@@ -203,7 +247,7 @@ impl Content {
     fn take(&mut self, start: u64) {
         if let Some(extent) = self.extents.remove(&start) {
             self.allocated -= extent.len;
-            if matches!(extent.origin, Origin::Log(_)) {
+            if extent.origin.is_private() {
                 self.private -= extent.len;
             }
         }
@@ -211,10 +255,37 @@ impl Content {
 
     fn count_in(&mut self, extent: &Extent) {
         self.allocated += extent.len;
-        if matches!(extent.origin, Origin::Log(_)) {
+        if extent.origin.is_private() {
             self.private += extent.len;
         }
     }
+}
+
+/// Where the pieces of one range are not the same as those of another content.
+fn differing(mine: &[Piece], theirs: &[Piece]) -> Vec<Range<u64>> {
+    let (mut a, mut b) = (mine.iter().peekable(), theirs.iter().peekable());
+    let mut found = Vec::new();
+    let mut at = mine.first().map_or(0, |piece| piece.offset);
+    while let (Some(one), Some(other)) = (a.peek(), b.peek()) {
+        let (one_end, other_end) = (one.offset + one.len, other.offset + other.len);
+        let end = one_end.min(other_end);
+        let from = |piece: &Piece| {
+            piece.extent.as_ref().map(|extent| (extent.origin.clone(), extent.skip + (at - piece.offset)))
+        };
+        let is_zero =
+            |piece: &Piece| piece.extent.as_ref().is_some_and(|extent| extent.origin == Origin::Zero);
+        if from(one) != from(other) && !(is_zero(one) && is_zero(other)) {
+            found.push(at..end);
+        }
+        at = end;
+        if one_end == end {
+            a.next();
+        }
+        if other_end == end {
+            b.next();
+        }
+    }
+    found
 }
 
 #[cfg(test)]

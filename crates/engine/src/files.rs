@@ -173,6 +173,13 @@ impl Shared {
             Origin::Log(place) => self.logs.read(*place, extent.skip, buffer).map_err(|error| error.errno()),
             Origin::Base(ino) => self.read_base(base, *ino, extent.skip, buffer),
             Origin::Cas(hash) => self.read_cas(hash, extent.skip, buffer),
+            Origin::Chunk(hash) => self.read_chunk(hash, extent.skip, buffer),
+            Origin::Bytes(bytes) => {
+                let start = usize::try_from(extent.skip).map_err(|_| Errno::Io)?;
+                let part = bytes.get(start..).and_then(|bytes| bytes.get(..buffer.len()));
+                buffer.copy_from_slice(part.ok_or(Errno::Io)?);
+                Ok(())
+            }
         }
     }
 }

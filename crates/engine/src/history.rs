@@ -10,6 +10,9 @@ use crate::record::Why;
 use std::sync::Arc;
 use weald_model::{Errno, Ino, Result, SnapshotId, Timestamp, WorkspaceId};
 
+mod stored;
+pub(crate) use stored::{put_point, take_point};
+
 /// Changes closer together than this are one step of undo, in nanoseconds: as long as somebody thinks between two commands.
 const BURST_NANOS: i128 = 2_000_000_000;
 /// Steps that can be undone; older ones are forgotten. What they changed stays in the log.
@@ -101,6 +104,17 @@ pub struct Snapshot {
     pub tags: Vec<String>,
     /// Why it was taken.
     pub occasion: Occasion,
+    /// What it was sealed as, once it is.
+    pub seal: Option<Seal>,
+}
+
+/// A sealed snapshot: hashes of objects in the store of chunks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seal {
+    /// Of its header, and so of everything it shows.
+    pub root: [u8; 32],
+    /// Of what opening the workspace from it needs besides.
+    pub checkpoint: [u8; 32],
 }
 
 /// What a restore changed, for whoever caches it. Sorted.
@@ -264,6 +278,14 @@ impl History {
         let (number, _) = self.find(id).ok_or(Errno::NotFound)?;
         let snapshot = self.snapshots.get_mut(&number).ok_or(Errno::NotFound)?;
         Arc::make_mut(snapshot).tags = tags.to_vec();
+        Ok(())
+    }
+
+    /// A snapshot was sealed.
+    pub(crate) fn seal(&mut self, id: SnapshotId, seal: Seal) -> Result<()> {
+        let (number, _) = self.find(id).ok_or(Errno::NotFound)?;
+        let snapshot = self.snapshots.get_mut(&number).ok_or(Errno::NotFound)?;
+        Arc::make_mut(snapshot).seal = Some(seal);
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 //! Encoding (docs/format.md, "Records"): little-endian LEB128 numbers, length-prefixed bytes. A record decodes to
 //! exactly what was encoded; trailing bytes are an error. Unknown tags are an error, never skipped.
 
-use crate::history::{Occasion, Point};
+use crate::history::{Occasion, Point, Seal};
 use crate::programs::ProgramName;
 use crate::{AllocateMode, RenameMode};
 use weald_model::{FileKind, Ino, Name, Oid, SnapshotId, Timestamp, WorkspaceId};
@@ -11,8 +11,7 @@ use weald_store::log::Place;
 use weald_store::log::reclaim::Piece;
 
 mod codec;
-pub(crate) use codec::Malformed;
-use codec::{Reader, Writer};
+pub(crate) use codec::{Malformed, Reader, Writer};
 
 /// A change with its time and author.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -140,6 +139,11 @@ pub(crate) enum Change {
     /// This data of the log is given back to the disk: no state that stays reaches it.
     Reclaimed {
         pieces: Vec<Piece>,
+    },
+    /// A snapshot was sealed; everything it was sealed as is durable.
+    Sealed {
+        snapshot: SnapshotId,
+        seal: Seal,
     },
 }
 
@@ -340,6 +344,12 @@ impl Change {
                 w.tag(20);
                 w.pieces(pieces);
             }
+            Change::Sealed { snapshot, seal } => {
+                w.tag(21);
+                w.number(snapshot.0);
+                w.raw(&seal.root);
+                w.raw(&seal.checkpoint);
+            }
             Change::DropSnapshot { id } => {
                 w.tag(16);
                 w.number(id.0);
@@ -432,6 +442,10 @@ impl Change {
                 },
             },
             20 => Change::Reclaimed { pieces: r.pieces()? },
+            21 => Change::Sealed {
+                snapshot: SnapshotId(r.number()?),
+                seal: Seal { root: r.raw()?, checkpoint: r.raw()? },
+            },
             19 => Change::Program { number: r.small()?, name: program_name(r.bytes()?)? },
             _ => return Err(Malformed("unknown change")),
         })

@@ -247,6 +247,15 @@ impl Shared {
         Ok(())
     }
 
+    /// Reads a part of a chunk.
+    pub(crate) fn read_chunk(&self, hash: &[u8; 32], offset: u64, buffer: &mut [u8]) -> Result<()> {
+        let bytes = self.chunks.read(hash).map_err(|error| error.errno())?;
+        let start = usize::try_from(offset).map_err(|_| Errno::Io)?;
+        let part = bytes.get(start..).and_then(|bytes| bytes.get(..buffer.len()));
+        buffer.copy_from_slice(part.ok_or(Errno::Io)?);
+        Ok(())
+    }
+
     fn blob(&self, base: &Base, ino: Ino) -> Result<Blob> {
         let (oid, source) = base.blob(ino)?;
         if let Some(blob) = self.cache().get(&oid) {

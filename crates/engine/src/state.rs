@@ -16,10 +16,12 @@ mod apply;
 mod check;
 mod compare;
 mod extents;
+mod parts;
 mod restore;
 
 pub(crate) use apply::At;
 pub(crate) use compare::{Dirty, entries_of};
+pub(crate) use parts::{Counters, InodeChange};
 
 /// Size of a directory in bytes: one block, as ext4 reports for small ones.
 pub(crate) const DIR_BYTES: u64 = 4096;

@@ -23,6 +23,7 @@ fn snapshot(id: u64, note: &str, tags: &[&str]) -> Snapshot {
         note: note.to_owned(),
         tags: tags.iter().map(|tag| (*tag).to_owned()).collect(),
         occasion: Occasion::Asked,
+        seal: None,
     }
 }
 

@@ -13,6 +13,7 @@ fn snapshot(id: u64, secs: i64, occasion: Occasion, tags: &[&str]) -> Snapshot {
         note: String::new(),
         tags: tags.iter().map(|tag| (*tag).to_owned()).collect(),
         occasion,
+        seal: None,
     }
 }
 

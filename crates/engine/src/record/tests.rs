@@ -7,7 +7,7 @@ fn sample() -> impl Strategy<Value = Record> {
     let ino = prop_oneof![(1u64..1 << 32).prop_map(Ino), ((1u64 << 32)..1 << 40).prop_map(Ino)];
     let name =
         prop::collection::vec(1u8..255, 1..40).prop_filter_map("a name", |bytes| Name::new(&bytes).ok());
-    let change = (ino.clone(), ino, name, any::<u64>(), any::<u32>(), 0u8..20).prop_map(
+    let change = (ino.clone(), ino, name, any::<u64>(), any::<u32>(), 0u8..21).prop_map(
         |(ino, parent, name, number, small, which)| match which {
             0 => Change::Forked { child: WorkspaceId(number) },
             1 => Change::Link { ino, parent, name },
@@ -74,6 +74,10 @@ fn sample() -> impl Strategy<Value = Record> {
             19 => Change::Reclaimed {
                 pieces: vec![Piece { file: small, from: number / 2, to: number / 2 + u64::from(small) }],
             },
+            20 => Change::Sealed {
+                snapshot: SnapshotId(number),
+                seal: Seal { root: [small as u8; 32], checkpoint: [7; 32] },
+            },
             15 => Change::DropSnapshot { id: SnapshotId(number) },
             16 => Change::Tag { id: SnapshotId(number), tags: vec!["v2".to_owned()] },
             17 => Change::Restore {
@@ -136,6 +140,9 @@ fn records_of_history_are_written_as_the_format_says() {
     let snapshot = Change::Snapshot { id, note, tags: tags.clone(), occasion };
     assert_eq!(golden(snapshot), b"\x0f\xac\x02\x02hi\x02\x01a\x02bc\x03");
     assert_eq!(golden(Change::DropSnapshot { id }), b"\x10\xac\x02");
+    let seal = Seal { root: [1; 32], checkpoint: [2; 32] };
+    let sealed = [&b"\x15\xac\x02"[..], &[1; 32], &[2; 32]].concat();
+    assert_eq!(golden(Change::Sealed { snapshot: id, seal }), sealed);
     assert_eq!(golden(Change::Tag { id, tags }), b"\x11\xac\x02\x02\x01a\x02bc");
     let to = Point { log: WorkspaceId(9), seq: 200 };
     let paths = vec![vec![name(b"d"), name(b"ef")], Vec::new()];

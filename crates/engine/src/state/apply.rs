@@ -76,6 +76,7 @@ impl State {
             | Change::Snapshot { .. }
             | Change::DropSnapshot { .. }
             | Change::Tag { .. }
+            | Change::Sealed { .. }
             | Change::Restore { .. } => false,
         }
     }
@@ -144,11 +145,13 @@ impl State {
                     note: note.clone(),
                     tags: tags.clone(),
                     occasion: *occasion,
+                    seal: None,
                 };
                 self.history.take(snapshot).map(|_| ())
             }
             Change::DropSnapshot { id } => self.history.drop_snapshot(*id),
             Change::Tag { id, tags } => self.history.tag(*id, tags),
+            Change::Sealed { snapshot, seal } => self.history.seal(*snapshot, *seal),
             Change::Restore { .. } => Err(Errno::Io),
         }
     }

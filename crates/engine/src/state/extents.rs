@@ -1,7 +1,7 @@
 //! All bytes a state reaches.
 
-use super::{Body, Inode, State};
-use crate::content::{Content, Extent};
+use super::State;
+use crate::content::Extent;
 use crate::persistent_map::Map;
 use std::sync::Arc;
 
@@ -17,17 +17,10 @@ impl State {
             if old.is_some_and(|old| Arc::ptr_eq(old, new)) {
                 return true;
             }
-            if let Some(own) = content(new) {
-                own.extents_since(old.and_then(|old| content(old)), each);
+            if let Some(own) = new.own_content() {
+                own.extents_since(old.and_then(|old| old.own_content()), each);
             }
             true
         });
-    }
-}
-
-fn content(inode: &Inode) -> Option<&Content> {
-    match &inode.body {
-        Body::File(content) => Some(content),
-        _ => None,
     }
 }

@@ -8,6 +8,7 @@ mod base;
 mod found;
 mod history;
 mod large;
+mod seals;
 mod steps;
 mod stream;
 mod threads;

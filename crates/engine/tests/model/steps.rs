@@ -32,6 +32,8 @@ pub(crate) enum Step {
     Wait,
     /// A snapshot, which is durable.
     Snapshot { stem: usize },
+    /// One of the snapshots is sealed.
+    Seal { stem: usize, which: usize },
     /// A look at one moment of the past, and at what differs from it in another.
     Look { stem: usize, moment: usize, other: usize },
     /// Everything, or these paths, becomes what it was; the kernel forgets what it does not hold, or not.
@@ -127,6 +129,7 @@ fn travels(weight: u32) -> Vec<(u32, BoxedStrategy<Step>)> {
     vec![
         (weight, Just(Step::Wait).boxed()),
         (weight, stem().prop_map(|stem| Step::Snapshot { stem }).boxed()),
+        (weight, (stem(), moment()).prop_map(|(stem, which)| Step::Seal { stem, which }).boxed()),
         (
             weight,
             (stem(), moment(), moment())

@@ -3,6 +3,7 @@
 use crate::steps::{Chosen, STEMS_MAX, Step};
 use crate::world::{Checked, Stem, USER, World};
 use std::collections::{BTreeMap, BTreeSet};
+use weald_engine::seal::SealCheck;
 use weald_engine::{Changed, Occasion, Past, Point, diff};
 use weald_model::{Attr, FileKind, Ino, Result, SnapshotId, WorkspaceId};
 use weald_testkit::compare::{Clock, Description, Node, describe, same};
@@ -17,6 +18,7 @@ impl World {
     pub(crate) fn travel(&mut self, step: &Step) -> Checked {
         match step {
             Step::Snapshot { stem } => self.snapshot(*stem),
+            Step::Seal { stem, which } => self.stem(*stem).seal(*which),
             Step::Look { stem, moment, other } => self.stem(*stem).look(*moment, *other),
             Step::Restore { stem, moment, paths, forget } => {
                 self.stem(*stem).restore(*moment, paths, *forget)
@@ -108,6 +110,46 @@ impl Stem {
         let end = self.past(other)?;
         let there = describe_past(&end).map_err(|error| format!("{other:?} cannot be walked: {error}"))?;
         same_differences(&past, &end, &found, &there)
+    }
+
+    /// Seals a snapshot, and computes it again in every way there is.
+    fn seal(&mut self, which: usize) -> Checked {
+        let unsealed = self.engine.unsealed();
+        let Some(snapshot) = unsealed.get(which % unsealed.len().max(1)) else { return Ok(()) };
+        let id = snapshot.id;
+        let sealed =
+            self.engine.seal(id, &|_| true).map_err(|error| format!("{id:?} not sealed: {error}"))?;
+        let snapshots = self.engine.snapshots();
+        let snapshot = snapshots.iter().find(|one| one.id == id).expect("it was just there");
+        if snapshot.seal != sealed.map(|sealed| sealed.seal) {
+            return Err(format!("{snapshot:?} does not say that it is {sealed:?}"));
+        }
+        self.check_seals()?;
+        let past = self.past(snapshot.point)?;
+        let alone = self.engine.sealed_past(id).map_err(|error| format!("{id:?} not read: {error}"))?;
+        alone.check().map_err(|error| error.to_string())??;
+        let wanted = describe_past(&past).map_err(|error| error.to_string())?;
+        let found = describe_past(&alone).map_err(|error| error.to_string())?;
+        if found != wanted {
+            return Err(format!(
+                "sealed, {id:?} shows {found:?}
+not {wanted:?}"
+            ));
+        }
+        self.note();
+        Ok(())
+    }
+
+    /// Every sealed snapshot is what it says, looked at alone and one after the other.
+    pub(crate) fn check_seals(&self) -> Checked {
+        let mut together = SealCheck::default();
+        for snapshot in self.engine.snapshots().iter().filter(|one| one.seal.is_some()) {
+            let past = self.past(snapshot.point)?;
+            for check in [&mut together, &mut SealCheck::default()] {
+                check.check(&past, snapshot).map_err(|why| format!("{snapshot:?}: {why}"))?;
+            }
+        }
+        Ok(())
     }
 
     fn past(&self, point: Point) -> std::result::Result<Past, String> {

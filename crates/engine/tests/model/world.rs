@@ -94,6 +94,11 @@ impl World {
         Self { disk, clock, limits, shared, base: made, stems: vec![stem], forks: 0 }
     }
 
+    /// The logs, as somebody else reads them.
+    pub(crate) fn logs(&self) -> Logs {
+        Logs::with_limits(Arc::new(self.disk.clone()), "/home/logs".into(), self.limits)
+    }
+
     /// Opens the first workspace once more, as after a kill.
     pub(crate) fn open_again(&self, shared: Arc<Shared>) -> Arc<Workspace> {
         Workspace::open(shared, self.stems[0].id, self.base.clone()).expect("it opens again")

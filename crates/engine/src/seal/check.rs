@@ -1,0 +1,148 @@
+//! Is a sealed snapshot what it says? Its root is computed again, from its objects and from the log.
+//!
+//! From its objects: each is read once, whatever number of snapshots it is in, and its hash is that of its bytes; so
+//! the root covers all of them. From the log: the state is replayed and sealed in memory, which reads all content.
+//! Invariant: nothing that sealing remembers is believed; only what an earlier snapshot of the same check computed is.
+
+use super::entry;
+use super::header::{Checkpoint, Header};
+use super::make::Earlier;
+use super::memory::Memory;
+use super::object::{Objects, SealError, hex};
+use super::read::checkpointed_state;
+use super::recipe::{Item, Kitchen};
+use super::store::Store;
+use super::tree;
+use crate::history::Snapshot;
+use crate::past::Past;
+use std::cell::Cell;
+use std::collections::HashSet;
+use weald_model::Errno;
+use weald_store::cas::Hash;
+
+/// Sees the hash of an object, and of a chunk of content its length.
+type EachObject<'a> = dyn FnMut(&Hash, Option<u32>) -> Result<(), SealError> + 'a;
+
+/// A check of many sealed snapshots, which does not look at the same twice.
+#[derive(Default)]
+pub struct SealCheck {
+    memory: Memory,
+    before: Option<Earlier>,
+    seen: HashSet<Hash>,
+    /// Bytes of content whose chunks were computed again.
+    pub content_bytes: u64,
+    /// Bytes of objects, chunks of content included, that were read.
+    pub object_bytes: u64,
+}
+
+impl SealCheck {
+    /// Checks one: `past` is what the log says it shows. Cost: what differs from the one checked before. Tells what is
+    /// wrong, or that it could not be found out.
+    pub fn check(&mut self, past: &Past, snapshot: &Snapshot) -> Result<(), String> {
+        let seal = snapshot.seal.ok_or("it is not sealed")?;
+        let tell = |error: SealError| error.to_string();
+        self.objects(past, &seal.root, &seal.checkpoint).map_err(tell)?;
+        let (root, state) = self.computed(past, snapshot).map_err(tell)?;
+        if root != seal.root {
+            return Err(format!("its root is {}, its content has {}", hex(&seal.root), hex(&root)));
+        }
+        let store = Store::new(&past.shared.chunks);
+        let (_, checkpoint, opened) =
+            checkpointed_state(&store, &past.base, &seal.checkpoint).map_err(tell)?;
+        if checkpoint.root != root {
+            return Err("its checkpoint is of another snapshot".to_owned());
+        }
+        match opened.discrepancy(&state) {
+            Some(what) => Err(format!("its checkpoint is not the state behind its record: {what}")),
+            None => Ok(()),
+        }
+    }
+
+    /// Seals the state again, in memory.
+    fn computed(
+        &mut self,
+        past: &Past,
+        snapshot: &Snapshot,
+    ) -> Result<(Hash, crate::state::State), SealError> {
+        let bytes = Cell::new(0);
+        let proceed = |more| {
+            bytes.set(bytes.get() + more);
+            true
+        };
+        let kitchen =
+            Kitchen { shared: &past.shared, base: &past.base, objects: &self.memory, proceed: &proceed };
+        let store = Store::new(&past.shared.chunks);
+        let lineage = Header::read(&store, &snapshot.seal.ok_or(Errno::NotFound)?.root)?.lineage;
+        let state = past.state().clone();
+        let (header, root) = kitchen.seal(&state, (past.point(), &lineage), self.before.as_ref())?;
+        self.before = Some(Earlier { state: state.clone(), header, checkpoint: None });
+        self.content_bytes += bytes.get();
+        Ok((root, state))
+    }
+
+    /// Reads every object of a sealed snapshot that was not read yet.
+    fn objects(&mut self, past: &Past, root: &Hash, checkpoint: &Hash) -> Result<(), SealError> {
+        let store = Store::new(&past.shared.chunks);
+        let mut bytes = 0;
+        let mut content = |hash: &Hash, len: Option<u32>| {
+            let chunk = store.chunk(hash)?;
+            bytes += chunk.len() as u64;
+            let is_right = len.is_none_or(|len| chunk.len() == len as usize);
+            is_right.then_some(()).ok_or(SealError::Malformed(*hash, "a chunk has another length"))
+        };
+        reach(&store, root, checkpoint, &mut self.seen, &mut content)?;
+        self.object_bytes += bytes;
+        Ok(())
+    }
+}
+
+/// Shows the hash of every object of a sealed snapshot that is not in `seen`: pages with None, chunks of content with
+/// their length. All are in `seen` then.
+pub(crate) fn reach(
+    objects: &dyn Objects,
+    root: &Hash,
+    checkpoint: &Hash,
+    seen: &mut HashSet<Hash>,
+    each: &mut EachObject<'_>,
+) -> Result<(), SealError> {
+    let header = Header::read(objects, root)?;
+    let Checkpoint { orphans, extents, history, .. } = Checkpoint::read(objects, checkpoint)?;
+    let mut found: Vec<Hash> = [*root, *checkpoint].into_iter().filter(|hash| seen.insert(*hash)).collect();
+    for tree in [header.trees.names, orphans, extents, history] {
+        let mut part = |hash: &Hash| {
+            let is_new = seen.insert(*hash);
+            found.extend(is_new.then_some(*hash));
+            is_new
+        };
+        tree::walk_parts(objects, &tree, &mut part, &mut |_, _| Ok(true))?;
+    }
+    // Parts of an entry are told while the walk holds `seen`, so pages are gathered first.
+    let mut entries = Vec::new();
+    let mut part = |hash: &Hash| {
+        let is_new = seen.insert(*hash);
+        found.extend(is_new.then_some(*hash));
+        is_new
+    };
+    tree::walk_parts(objects, &header.trees.inodes, &mut part, &mut |_, value| {
+        entries.push(value.to_vec());
+        Ok(true)
+    })?;
+    let mut chunks = Vec::new();
+    for value in entries {
+        let decoded = entry::decode_inode(objects, &value, &mut part)?;
+        for (_, item) in decoded.into_iter().flat_map(|decoded| decoded.recipe) {
+            if let Item::Chunk { hash, len } = item {
+                chunks.push((hash, len));
+            }
+        }
+    }
+    for hash in found {
+        each(&hash, None)?;
+    }
+    for (hash, len) in chunks {
+        if seen.insert(hash) {
+            each(&hash, Some(len))?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,147 @@
+//! Sealing the snapshots of a workspace, and looking at sealed ones.
+//!
+//! Steps, in this order: the state is taken; its objects are put and made durable; then, under the workspace's lock and
+//! only if the snapshot is still listed, the record says so. A crash before the record leaves objects nobody names, which
+//! the next try finds and a collection takes. Nothing here blocks who works in the workspace.
+//! Read next: `seal`, docs/format.md ("Sealed snapshots").
+
+use crate::Shared;
+use crate::base::Base;
+use crate::content::{Content, Extent, Origin};
+use crate::history::{Seal, Snapshot};
+use crate::past::Past;
+use crate::record::Change;
+use crate::replay::state_at;
+use crate::seal::{Earlier, Header, Item, Kitchen, SealError, Store};
+use crate::state::State;
+use crate::workspace::Workspace;
+use weald_model::{Caller, Errno, SnapshotId};
+use weald_store::cas::Hash;
+use weald_store::chunks::Added;
+use weald_store::log::Place;
+
+/// What sealing a snapshot did.
+#[derive(Clone, Copy, Debug)]
+pub struct Sealed {
+    /// What it was sealed as.
+    pub seal: Seal,
+    /// What the store of chunks did not have yet.
+    pub added: Added,
+}
+
+/// Bytes in a data segment that a sealed snapshot has in a chunk, too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Placed {
+    /// What one write put there.
+    pub place: Place,
+    /// Offset in that of the first byte.
+    pub skip: u64,
+    /// Number of bytes.
+    pub len: u64,
+    /// The chunk.
+    pub chunk: Hash,
+    /// Offset in the chunk of the first byte.
+    pub offset: u64,
+}
+
+impl Workspace {
+    /// The snapshots that this workspace can seal and that are not: the oldest first. Those it has from the workspaces
+    /// it was forked from are theirs to seal.
+    pub fn unsealed(&self) -> Vec<Snapshot> {
+        let mut snapshots = self.snapshots();
+        snapshots.retain(|snapshot| snapshot.point.log == self.id() && snapshot.seal.is_none());
+        snapshots
+    }
+
+    /// Seals a snapshot. `proceed` is asked again and again with the bytes of content that were cut since, and says
+    /// whether to go on. None when it is not listed any more. Cost: what changed since the last sealed snapshot before.
+    pub fn seal(&self, id: SnapshotId, proceed: &dyn Fn(u64) -> bool) -> Result<Option<Sealed>, SealError> {
+        let find = |snapshot: &&Snapshot| snapshot.id == id;
+        let snapshots = self.snapshots();
+        let Some(snapshot) = snapshots.iter().find(find) else { return Ok(None) };
+        if let Some(seal) = snapshot.seal {
+            return Ok(Some(Sealed { seal, added: Added::default() }));
+        }
+        if snapshot.point.log != self.id() {
+            return Ok(None);
+        }
+        let past = self.past(snapshot.point)?;
+        let before = self.sealed_before(&snapshots, snapshot);
+        let store = Store::new(&self.shared.chunks);
+        let kitchen = Kitchen { shared: &self.shared, base: &self.base, objects: &store, proceed };
+        let lineage = self.lineage();
+        let (_, root) = kitchen.seal(past.state(), (snapshot.point, lineage), before.as_ref())?;
+        let (_, checkpoint) = kitchen.checkpoint(past.state(), root, before.as_ref())?;
+        let added = store.finish()?;
+        let seal = Seal { root, checkpoint };
+        let is_listed = self.record_sealed(id, seal)?;
+        Ok(is_listed.then_some(Sealed { seal, added }))
+    }
+
+    /// A sealed snapshot, read from its objects alone. What was open without a name then is not in it, and history is
+    /// empty. ENOENT when it is not sealed.
+    pub fn sealed_past(&self, id: SnapshotId) -> Result<Past, SealError> {
+        let snapshot = self.read_state().history.find(id).ok_or(Errno::NotFound)?.1;
+        let seal = snapshot.seal.ok_or(Errno::NotFound)?;
+        let store = Store::new(&self.shared.chunks);
+        let (header, state) = crate::seal::sealed_state(&store, &self.base, &seal.root)?;
+        Ok(Past::new(self.shared.clone(), self.base.clone(), header.point, state))
+    }
+
+    /// Shows what a sealed snapshot shows that lies in data segments, of whatever log, and where its chunks have it. A
+    /// place may be shown more than once. ENOENT when it is not sealed. Cost: the overlay of then.
+    pub fn sealed_places(&self, id: SnapshotId, each: &mut dyn FnMut(Placed)) -> Result<(), SealError> {
+        let snapshot = self.read_state().history.find(id).ok_or(Errno::NotFound)?.1;
+        let seal = snapshot.seal.ok_or(Errno::NotFound)?;
+        let past = self.past(snapshot.point)?;
+        let store = Store::new(&self.shared.chunks);
+        crate::seal::recipes(&store, &seal.root, &mut |ino, recipe| {
+            let inode = past.state().inode(&self.base, ino)?.ok_or(Errno::Io)?;
+            let content = inode.content()?;
+            for (at, item) in recipe {
+                if let Item::Chunk { hash, len } = item {
+                    show_places(content, at, (hash, u64::from(len)), each);
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// The sealed snapshot that differs least, as far as order tells: the last one before, or the first behind.
+    fn sealed_before(&self, snapshots: &[Snapshot], snapshot: &Snapshot) -> Option<Earlier> {
+        let at = snapshots.iter().position(|one| one.id == snapshot.id)?;
+        let (before, behind) = snapshots.split_at(at);
+        let nearest = before.iter().rev().chain(behind).find(|one| one.seal.is_some())?;
+        earlier(&self.shared, &self.base, nearest).ok()
+    }
+
+    /// False when the snapshot is not listed any more.
+    fn record_sealed(&self, id: SnapshotId, seal: Seal) -> Result<bool, SealError> {
+        let (uid, gid) = self.base.owner();
+        let is_listed = self.change_with(&Caller::owner(uid, gid), &[], |state, _| {
+            let is_listed = state.history.find(id).is_some();
+            Ok((is_listed.then_some(Change::Sealed { snapshot: id, seal }), is_listed))
+        })?;
+        Ok(is_listed)
+    }
+}
+
+/// Shows which places the bytes of a chunk, `at` in a file, come from.
+fn show_places(content: &Content, at: u64, (chunk, len): (Hash, u64), each: &mut dyn FnMut(Placed)) {
+    for piece in content.pieces(at, at + len) {
+        let Some(Extent { origin: Origin::Log(place), skip, len }) = piece.extent else { continue };
+        if place.file & Place::DATA != 0 {
+            each(Placed { place, skip, len, chunk, offset: piece.offset - at });
+        }
+    }
+}
+
+/// A sealed state to go on from.
+fn earlier(shared: &Shared, base: &Base, snapshot: &Snapshot) -> Result<Earlier, SealError> {
+    let seal = snapshot.seal.ok_or(Errno::NotFound)?;
+    let store = Store::new(&shared.chunks);
+    let header = Header::read(&store, &seal.root)?;
+    let checkpoint = crate::seal::Checkpoint::read(&store, &seal.checkpoint).ok();
+    let state: State = state_at(shared, base, snapshot.point).map_err(|_| Errno::Io)?;
+    Ok(Earlier { state, header, checkpoint })
+}

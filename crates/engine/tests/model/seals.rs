@@ -1,0 +1,219 @@
+//! Sealed snapshots of contents large enough to be cut, and what is left when sealing is cut short.
+
+#![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
+
+use crate::world::{USER, World, open_shared};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use std::sync::Arc;
+use weald_engine::seal::{SealCheck, SealError};
+use weald_engine::{AllocateMode, Occasion, Placed, Workspace};
+use weald_model::{FileKind, Ino, SetAttr, SnapshotId};
+use weald_testkit::cases;
+use weald_testkit::operation::Data;
+use weald_testkit::source::Tree;
+
+/// So large that a file has a dozen chunks.
+const FILE_BYTES: u64 = 900_000;
+
+#[derive(Clone, Debug)]
+enum Edit {
+    Write { at: u64, data: Data },
+    Truncate { size: u64 },
+    Punch { at: u64, len: u64 },
+    Allocate { at: u64, len: u64 },
+    Copy { from: u64, to: u64, len: u64 },
+}
+
+fn edit() -> impl Strategy<Value = Edit> {
+    let at = || prop_oneof![3 => 0..FILE_BYTES, 1 => Just(0u64), 1 => (0..14u64).prop_map(|at| at << 16)];
+    let len = || prop_oneof![3 => 1usize..400, 2 => 1usize..200_000];
+    prop_oneof![
+        6 => (at(), any::<u8>(), len()).prop_map(|(at, seed, len)| Edit::Write { at, data: Data { seed, len } }),
+        1 => (0..FILE_BYTES).prop_map(|size| Edit::Truncate { size }),
+        1 => (at(), len()).prop_map(|(at, len)| Edit::Punch { at, len: len as u64 }),
+        1 => (at(), len()).prop_map(|(at, len)| Edit::Allocate { at, len: len as u64 }),
+        2 => (at(), at(), len()).prop_map(|(from, to, len)| Edit::Copy { from, to, len: len as u64 }),
+    ]
+}
+
+fn apply(workspace: &Workspace, ino: Ino, other: Ino, edit: &Edit) {
+    match *edit {
+        Edit::Write { at, ref data } => workspace.write(&USER, ino, at, &data.bytes()).unwrap(),
+        Edit::Truncate { size } => {
+            workspace
+                .set_attr(&USER, ino, &SetAttr { size: Some(size), ..SetAttr::default() })
+                .map(drop)
+                .unwrap();
+        }
+        Edit::Punch { at, len } => workspace.allocate(&USER, ino, at, len, AllocateMode::PunchHole).unwrap(),
+        Edit::Allocate { at, len } => workspace.allocate(&USER, ino, at, len, AllocateMode::Grow).unwrap(),
+        Edit::Copy { from, to, len } => {
+            workspace.copy_range(&USER, other, from, ino, to, len).unwrap();
+        }
+    }
+}
+
+/// Takes a snapshot, seals it, and computes it again from nothing.
+fn seal(workspace: &Workspace, id: u64) -> [u8; 32] {
+    let id = SnapshotId(id);
+    workspace.snapshot(&USER, id, "", &[], Occasion::Asked).unwrap();
+    let sealed = workspace.seal(id, &|_| true).unwrap().unwrap();
+    check(workspace);
+    sealed.seal.root
+}
+
+fn check(workspace: &Workspace) {
+    for snapshot in workspace.snapshots().iter().filter(|one| one.seal.is_some()) {
+        let past = workspace.past(snapshot.point).unwrap();
+        SealCheck::default().check(&past, snapshot).unwrap();
+    }
+}
+
+/// What lies in data segments is in chunks, too, byte by byte.
+#[test]
+fn places_of_a_sealed_snapshot_are_told_with_the_chunks_that_have_their_bytes() {
+    let world = World::new(None);
+    let workspace = &world.stems[0].engine;
+    let ino = file(workspace, b"file");
+    let data = Data { seed: 1, len: 500_000 }.bytes();
+    data.chunks(70_000).enumerate().for_each(|(number, piece)| {
+        workspace.write(&USER, ino, number as u64 * 70_000, piece).unwrap();
+    });
+    workspace.write(&USER, ino, 100_000, &[3; 5000]).unwrap();
+    seal(workspace, 1);
+    let (mut placed, mut differing) = (0, 0);
+    let (logs, chunks) = (world.logs(), world.shared.chunks());
+    workspace
+        .sealed_places(SnapshotId(1), &mut |Placed { place, skip, len, chunk, offset }| {
+            let mut written = vec![0; len as usize];
+            logs.read(place, skip, &mut written).unwrap();
+            let kept = &chunks.read(&chunk).unwrap()[offset as usize..][..len as usize];
+            differing += u32::from(written != kept);
+            placed += len;
+        })
+        .unwrap();
+    assert_eq!((placed, differing), (500_000, 0));
+}
+
+fn file(workspace: &Workspace, name: &[u8]) -> Ino {
+    workspace.make_node(&USER, Ino::ROOT, name, FileKind::File, 0o644, 0).unwrap().ino
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: cases(40), failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_root_made_from_an_earlier_one_is_the_root_made_from_nothing(rounds in vec(vec(edit(), 1..5), 1..5)) {
+        let world = World::new(Some(&Tree::dir([("base", Tree::file(vec![9; 150_000]))])));
+        let workspace = &world.stems[0].engine;
+        let base = workspace.lookup(Ino::ROOT, b"base").unwrap().ino;
+        let ino = file(workspace, b"file");
+        workspace.write(&USER, ino, 1000, &Data { seed: 1, len: FILE_BYTES as usize }.bytes()).unwrap();
+        seal(workspace, 100);
+        for (number, round) in rounds.iter().enumerate() {
+            for (step, edit) in round.iter().enumerate() {
+                let (one, other) = if step % 3 == 2 { (base, ino) } else { (ino, base) };
+                apply(workspace, one, other, edit);
+            }
+            seal(workspace, 200 + number as u64);
+        }
+    }
+}
+
+#[test]
+fn equal_content_written_in_other_pieces_is_the_same_chunks() {
+    let world = World::new(None);
+    let workspace = &world.stems[0].engine;
+    let data = Data { seed: 5, len: 700_000 }.bytes();
+    let (one, other) = (file(workspace, b"one"), file(workspace, b"other"));
+    workspace.write(&USER, one, 0, &data).unwrap();
+    seal(workspace, 1);
+    for (number, piece) in data.chunks(3000).enumerate() {
+        workspace.write(&USER, other, number as u64 * 3000, piece).unwrap();
+    }
+    workspace.snapshot(&USER, SnapshotId(2), "", &[], Occasion::Asked).unwrap();
+    let added = workspace.seal(SnapshotId(2), &|_| true).unwrap().unwrap().added;
+    assert!(added.content_bytes < 60_000, "{added:?}");
+}
+
+#[test]
+fn a_small_change_of_a_large_file_adds_little_and_reads_little() {
+    let world = World::new(None);
+    let workspace = &world.stems[0].engine;
+    let ino = file(workspace, b"large");
+    for part in 0..20u8 {
+        let data = Data { seed: part, len: 1 << 20 };
+        workspace.write(&USER, ino, (u64::from(part) * 50) << 20, &data.bytes()).unwrap();
+    }
+    seal(workspace, 1);
+    workspace.write(&USER, ino, (500 << 20) + 300_000, &[1; 4096]).unwrap();
+    workspace.snapshot(&USER, SnapshotId(2), "", &[], Occasion::Asked).unwrap();
+    let cut = std::cell::Cell::new(0);
+    let proceed = |bytes| {
+        cut.set(cut.get() + bytes);
+        true
+    };
+    let added = workspace.seal(SnapshotId(2), &proceed).unwrap().unwrap().added;
+    assert!(cut.get() < 2 << 20, "{} bytes were read", cut.get());
+    assert!(added.content_bytes < 300_000, "{added:?}");
+}
+
+#[test]
+fn sealing_that_is_stopped_leaves_nothing_and_can_be_done_again() {
+    let world = World::new(None);
+    let workspace = &world.stems[0].engine;
+    let ino = file(workspace, b"file");
+    workspace.write(&USER, ino, 0, &Data { seed: 1, len: 500_000 }.bytes()).unwrap();
+    let id = SnapshotId(1);
+    workspace.snapshot(&USER, id, "", &[], Occasion::Asked).unwrap();
+    assert!(matches!(workspace.seal(id, &|_| false), Err(SealError::Stopped)));
+    assert_eq!(world.shared.chunks().disk_bytes().unwrap().1, 0, "no pack");
+    assert_eq!(workspace.unsealed().len(), 1);
+    assert!(workspace.sealed_past(id).is_err());
+    workspace.seal(id, &|_| true).unwrap().unwrap();
+    assert!(workspace.unsealed().is_empty());
+    workspace.drop_snapshot(&USER, id).unwrap();
+    assert!(workspace.seal(id, &|_| true).unwrap().is_none(), "it is not listed any more");
+}
+
+#[test]
+fn power_cut_while_sealing_leaves_the_snapshot_sealed_whole_or_not_at_all() {
+    for seed in 0..60 {
+        let world = World::new(None);
+        let workspace = &world.stems[0].engine;
+        let ino = file(workspace, b"file");
+        workspace.write(&USER, ino, 0, &Data { seed: 1, len: 300_000 }.bytes()).unwrap();
+        workspace.snapshot(&USER, SnapshotId(1), "", &[], Occasion::Asked).unwrap();
+        world.disk.fail_call(seed % 12, weald_testkit::crash_disk::Failure::Io);
+        let sealed = workspace.seal(SnapshotId(1), &|_| true);
+        let failed = !world.disk.clear_failure();
+        assert!(failed || sealed.is_ok());
+        let disk = world.disk.crash(seed);
+        let shared = open_shared(&disk, &world.clock, Default::default());
+        let again: Arc<Workspace> = world.open_again(shared);
+        check(&again);
+        if again.snapshots()[0].seal.is_none() {
+            again.seal(SnapshotId(1), &|_| true).unwrap().unwrap();
+            check(&again);
+        }
+    }
+}
+
+#[test]
+fn a_damaged_page_or_chunk_of_a_sealed_snapshot_is_told() {
+    let world = World::new(None);
+    let workspace = &world.stems[0].engine;
+    let ino = file(workspace, b"file");
+    workspace.write(&USER, ino, 0, &Data { seed: 1, len: 300_000 }.bytes()).unwrap();
+    seal(workspace, 1);
+    let snapshot = &workspace.snapshots()[0];
+    let past = workspace.past(snapshot.point).unwrap();
+    let mut forged = snapshot.clone();
+    let seal = snapshot.seal.unwrap();
+    forged.seal = Some(weald_engine::Seal { root: seal.checkpoint, ..seal });
+    assert!(SealCheck::default().check(&past, &forged).unwrap_err().contains("header"));
+    workspace.write(&USER, ino, 5, b"x").unwrap();
+    let other = SealCheck::default().check(&workspace.now_past(), snapshot).unwrap_err();
+    assert!(other.contains("its root is"), "{other}");
+}
