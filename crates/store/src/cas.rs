@@ -6,7 +6,7 @@
 use crate::NOT_POISONED;
 use crate::disk::{Disk, DiskFile, OpenMode, read_exact_at};
 use crate::publish::publish;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -70,6 +70,8 @@ pub struct Cas {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
     checked: Mutex<HashMap<Hash, Checked>>,
+    /// Content whose name this process made durable.
+    named: Mutex<HashSet<Hash>>,
 }
 
 /// A file whose hash was found right.
@@ -82,15 +84,19 @@ struct Checked {
 impl Cas {
     /// Takes the directory, which must exist.
     pub fn new(disk: Arc<dyn Disk>, dir: PathBuf) -> Self {
-        Self { disk, dir, checked: Mutex::new(HashMap::new()) }
+        Self { disk, dir, checked: Mutex::default(), named: Mutex::default() }
     }
 
-    /// Keeps bytes under their hash. Durable when it returns. Costs one hash when they are there already.
+    /// Keeps bytes under their hash. Durable when it returns. Costs one hash when they are there already, and the first time
+    /// in a process a sync of directories.
     pub fn put(&self, bytes: &[u8]) -> Result<Hash, CasError> {
         let hash = *blake3::hash(bytes).as_bytes();
         // A damaged file is written anew: its right bytes are at hand.
         match self.checked(&hash) {
-            Ok(_) => return Ok(hash),
+            Ok(_) => {
+                self.make_name_durable(&hash).map_err(|error| CasError::Io { hash, error })?;
+                return Ok(hash);
+            }
             Err(CasError::Missing(_) | CasError::Damaged(_)) => {}
             Err(error) => return Err(error),
         }
@@ -100,7 +106,20 @@ impl Cas {
             .and_then(|()| publish(&*self.disk, &self.dir, &dir, &name, bytes))
             .and_then(|()| self.disk.sync_dir(&self.dir))
             .map_err(|error| CasError::Io { hash, error })?;
+        self.named.lock().expect(NOT_POISONED).insert(hash);
         Ok(hash)
+    }
+
+    /// Who put it first may have ended between the rename, which is there to see, and the sync of its directory. The content
+    /// itself was durable before it got its name.
+    fn make_name_durable(&self, hash: &Hash) -> io::Result<()> {
+        if self.named.lock().expect(NOT_POISONED).contains(hash) {
+            return Ok(());
+        }
+        self.disk.sync_dir(&self.place(hash).0)?;
+        self.disk.sync_dir(&self.dir)?;
+        self.named.lock().expect(NOT_POISONED).insert(*hash);
+        Ok(())
     }
 
     /// Reads up to `buf.len()` bytes at `offset` and returns how many there were.
@@ -171,6 +190,7 @@ impl Cas {
         let (dir, name) = self.place(hash);
         let removed = self.disk.remove_file(&dir.join(name));
         self.checked.lock().expect(NOT_POISONED).remove(hash);
+        self.named.lock().expect(NOT_POISONED).remove(hash);
         match removed {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(CasError::Io { hash: *hash, error }),
             _ => Ok(()),

@@ -6,7 +6,8 @@
 //! and a random part of the rest, with one write torn at a sector. Dropping the store and opening it again on the
 //! same disk is kill -9: everything seen is still there.
 //!
-//! Faults: [`CrashDisk::fail_call`] lets one later call fail; [`CrashDisk::set_capacity`] makes the disk full.
+//! Faults: [`CrashDisk::fail_call`] lets one later call fail; [`CrashDisk::stop_at`] is the end of the process or the power
+//! at one call; [`CrashDisk::set_capacity`] makes the disk full.
 //! After a failed sync nothing it covered is ever promised again, and each descriptor that was open tells of it once,
 //! as on Linux.
 //! Read next: `crash_disk/content.rs` (bytes of one file).
@@ -53,6 +54,8 @@ struct State {
     clock: u64,
     calls: u64,
     failure: Option<(u64, Failure)>,
+    /// From this call on nothing happens any more.
+    stop: Option<u64>,
     capacity_bytes: u64,
 }
 
@@ -64,6 +67,7 @@ impl Default for CrashDisk {
             clock: 0,
             calls: 0,
             failure: None,
+            stop: None,
             capacity_bytes: CAPACITY_BYTES,
         };
         Self { state: Arc::new(Mutex::new(state)) }
@@ -83,6 +87,7 @@ impl CrashDisk {
             clock: state.clock,
             calls: 0,
             failure: None,
+            stop: None,
             capacity_bytes: state.capacity_bytes,
         };
         CrashDisk { state: Arc::new(Mutex::new(state)) }
@@ -97,6 +102,20 @@ impl CrashDisk {
     /// Forgets a planned failure; true if it was still to come.
     pub fn clear_failure(&self) -> bool {
         self.lock().failure.take().is_some()
+    }
+
+    /// Ends everything at the `nth` changing call from now (0: the next one): it and all after it change nothing and fail.
+    /// What is on the disk then is what the end of the process leaves, and [`CrashDisk::crash`] what that of the power does.
+    pub fn stop_at(&self, nth: u64) {
+        let mut state = self.lock();
+        state.stop = Some(state.calls + nth);
+    }
+
+    /// Takes calls again; true if one was refused since [`CrashDisk::stop_at`].
+    pub fn go_on(&self) -> bool {
+        let mut state = self.lock();
+        let calls = state.calls;
+        state.stop.take().is_some_and(|stop| calls > stop)
     }
 
     /// Number of changing calls so far, failed ones included.
@@ -154,6 +173,9 @@ impl State {
     fn call(&mut self) -> Option<Failure> {
         let now = self.calls;
         self.calls += 1;
+        if self.stop.is_some_and(|stop| now >= stop) {
+            return Some(Failure::Io);
+        }
         self.clock += 1;
         match self.failure {
             Some((at, failure)) if at == now => {
@@ -162,6 +184,11 @@ impl State {
             }
             _ => None,
         }
+    }
+
+    /// True when the last call was refused because everything has ended.
+    fn is_stopped(&self) -> bool {
+        self.stop.is_some_and(|stop| self.calls > stop)
     }
 
     /// Counts a call that either happens or fails whole.
@@ -363,6 +390,9 @@ impl DiskFile for CrashFile {
     fn sync(&self) -> io::Result<()> {
         let mut state = self.disk.lock();
         let failure = state.call();
+        if state.is_stopped() {
+            return Err(Failure::Io.error());
+        }
         let file = state.file(self.id);
         match failure {
             None => file.sync(),

@@ -141,3 +141,20 @@ fn cut_and_grown_file_reads_as_zeros() {
     assert!(left[..4100].iter().all(|byte| *byte == 7) && left[4100..].iter().all(|byte| *byte == 0));
     assert_eq!(left.len(), 9000);
 }
+
+#[test]
+fn from_the_stop_on_nothing_happens_and_what_was_done_before_is_there() {
+    let disk = CrashDisk::default();
+    let file = create(&disk, "/a");
+    file.write_at(&[b"synced"], 0).unwrap();
+    file.sync().unwrap();
+    disk.sync_dir(path("/")).unwrap();
+    disk.stop_at(1);
+    file.write_at(&[b"kept"], 6).unwrap();
+    assert!(file.write_at(&[b"refused"], 0).is_err());
+    assert!(file.sync().is_err() && disk.rename(path("/a"), path("/b")).is_err());
+    assert!(disk.go_on() && !disk.go_on());
+    assert_eq!(content(&disk, "/a").unwrap(), b"syncedkept");
+    file.sync().unwrap();
+    assert!((0..50).all(|seed| content(&disk.crash(seed), "/a").unwrap() == b"syncedkept"));
+}

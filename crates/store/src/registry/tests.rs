@@ -158,3 +158,73 @@ fn a_settled_registry_has_an_empty_wal_and_goes_on() {
     registry.insert_workspace(&row(2, "b")).unwrap();
     assert_eq!(registry.workspaces().unwrap().len(), 2);
 }
+
+/// Changes of every kind, and all rows behind each of them.
+fn changed(registry: &Registry) -> Vec<Vec<WorkspaceRow>> {
+    let mut states = vec![registry.workspaces().unwrap()];
+    for id in 1..=12u64 {
+        registry.insert_workspace(&row(id, &format!("w{id}"))).unwrap();
+        states.push(registry.workspaces().unwrap());
+        if id % 3 == 0 {
+            let renamed = WorkspaceRow { state: State::Trashed, ..row(id - 1, &format!("renamed-{id}")) };
+            let done = registry.transaction::<_, RegistryError>(|tables| {
+                tables.update_workspace(&renamed)?;
+                tables.delete_workspace(WorkspaceId(id - 2))
+            });
+            done.unwrap();
+            states.push(registry.workspaces().unwrap());
+        }
+    }
+    states
+}
+
+/// What a power cut leaves of the WAL is any part of what was written to it since it was last synced.
+#[test]
+fn whatever_a_power_cut_leaves_of_the_registry_has_the_rows_behind_some_change() {
+    const SECTOR: usize = 512;
+    let (dir, registry) = registry();
+    let at = |name: &str| dir.path().join(name);
+    let states = changed(&registry);
+    let (db, wal) =
+        (std::fs::read(at("registry.db")).unwrap(), std::fs::read(at("registry.db-wal")).unwrap());
+    assert!(wal.len() > 50 * SECTOR, "the changes are in the WAL");
+    let mut seen = std::collections::BTreeSet::new();
+    for number in 0..600 {
+        let mut left = wal.clone();
+        let place = number * 7919 % wal.len();
+        match number % 3 {
+            0 => left.truncate(place),
+            1 => left[place..].fill(0),
+            _ => left[place / SECTOR * SECTOR..].iter_mut().take(SECTOR).for_each(|byte| *byte = 0),
+        }
+        let copy = tempfile::tempdir().unwrap();
+        let path = copy.path().join("registry.db");
+        std::fs::write(&path, &db).unwrap();
+        std::fs::write(copy.path().join("registry.db-wal"), &left).unwrap();
+        let found = Registry::open(&path).unwrap();
+        assert_eq!(found.check().unwrap(), Vec::<String>::new());
+        let rows = found.workspaces().unwrap();
+        let state = states.iter().position(|state| *state == rows);
+        seen.insert(state.unwrap_or_else(|| panic!("rows of no moment after {number}: {rows:?}")));
+        found.insert_workspace(&row(99, "after")).unwrap();
+    }
+    assert!(seen.len() > states.len() / 2, "{seen:?}");
+}
+
+/// The daemon is killed: a copy of the files at any moment is what the next one finds.
+#[test]
+fn a_kill_after_any_change_loses_none_of_the_rows() {
+    let (dir, registry) = registry();
+    for id in 1..=20u64 {
+        registry.insert_workspace(&row(id, &format!("w{id}"))).unwrap();
+        if id == 10 {
+            registry.settle().unwrap();
+        }
+        let copy = tempfile::tempdir().unwrap();
+        for name in ["registry.db", "registry.db-wal"] {
+            std::fs::copy(dir.path().join(name), copy.path().join(name)).unwrap();
+        }
+        let found = Registry::open(&copy.path().join("registry.db")).unwrap();
+        assert_eq!(found.workspaces().unwrap(), registry.workspaces().unwrap());
+    }
+}

@@ -1,0 +1,123 @@
+//! What is interrupted: each operation as the daemon does it, step by step, each step acknowledged.
+
+use crate::scene::{FORK, NEW, OLD, Scene, USER};
+use std::sync::Arc;
+use weald_engine::reach::Reach;
+use weald_engine::{Occasion, OpenError, Workspace};
+use weald_model::{Errno, Ino, SnapshotId, WorkspaceId};
+use weald_store::log::LogError;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Operation {
+    Snapshot,
+    Restore,
+    RestorePaths,
+    Undo,
+    Redo,
+    Drop,
+    Tag,
+    Fork,
+    ForkAt,
+    GiveBack,
+    Write,
+    Remove,
+}
+
+type Done = Result<Option<Arc<Workspace>>, Errno>;
+
+impl Operation {
+    /// What must have been done before.
+    pub(crate) fn prepare(self, scene: &mut Scene) {
+        let own = scene.own();
+        match self {
+            Operation::Redo => drop(own.undo(&USER).unwrap().unwrap()),
+            Operation::GiveBack => {
+                let large = own.lookup(Ino::ROOT, b"large").unwrap().ino;
+                own.write(&USER, large, 0, &[12; 40_000]).unwrap();
+                own.drop_snapshot(&USER, NEW).unwrap();
+            }
+            _ => {}
+        }
+    }
+
+    /// The workspace it makes next.
+    pub(crate) fn child(self, scene: &Scene) -> Option<WorkspaceId> {
+        matches!(self, Operation::Fork | Operation::ForkAt).then(|| WorkspaceId(scene.next() + 1))
+    }
+
+    /// Does it. `step` is told after each step whose effect was acknowledged as durable.
+    pub(crate) fn run(self, scene: &mut Scene, step: &mut dyn FnMut(&Scene)) -> Done {
+        let made = self.do_steps(scene, step)?;
+        step(scene);
+        Ok(made)
+    }
+
+    fn do_steps(self, scene: &mut Scene, step: &mut dyn FnMut(&Scene)) -> Done {
+        let fresh = scene.fresh();
+        let own = scene.own().clone();
+        let point = |id| {
+            let listed = own.snapshots().into_iter().find(|listed| listed.id == id);
+            listed.map(|listed| listed.point).ok_or(Errno::NotFound)
+        };
+        match self {
+            Operation::Snapshot => {
+                let tags = ["tag".to_owned()];
+                own.snapshot(&USER, SnapshotId(fresh), "note", &tags, Occasion::Asked)?;
+            }
+            Operation::Restore | Operation::RestorePaths => {
+                let old = own.past(point(OLD)?)?;
+                own.snapshot(&USER, SnapshotId(fresh), "before", &[], Occasion::BeforeRestore)?;
+                step(scene);
+                let paths = [b"dir".to_vec(), b"large".to_vec()];
+                own.restore(&USER, &old, if self == Operation::Restore { &[] } else { &paths })?;
+            }
+            Operation::Undo => drop(own.undo(&USER)?),
+            Operation::Redo => drop(own.redo(&USER)?),
+            Operation::Drop => own.drop_snapshot(&USER, OLD)?,
+            Operation::Tag => own.tag(&USER, NEW, &["other".to_owned(), "more".to_owned()])?,
+            Operation::Fork | Operation::ForkAt => {
+                let id = WorkspaceId(fresh);
+                let made = match self {
+                    Operation::Fork => own.fork(id, b"child"),
+                    _ => own.fork_at(point(OLD)?, id, b"child"),
+                };
+                let made = made.map_err(|error| refused(&error))?;
+                made.sync()?;
+                return Ok(Some(made));
+            }
+            Operation::GiveBack => drop(give_back(scene)?),
+            Operation::Write => {
+                let ino = own.lookup(Ino::ROOT, b"large")?.ino;
+                own.write(&USER, ino, 1_000, &[13; 30_000])?;
+            }
+            Operation::Remove => {
+                scene.fork = None;
+                match scene.logs.remove(FORK) {
+                    Ok(()) | Err(LogError::Missing(_)) => {}
+                    Err(error) => return Err(error.errno()),
+                }
+            }
+        }
+        own.sync()?;
+        Ok(None)
+    }
+}
+
+fn give_back(scene: &Scene) -> Result<u64, Errno> {
+    let family: Vec<Arc<Workspace>> = [scene.own()].into_iter().chain(&scene.fork).cloned().collect();
+    // Of the run before, if it was interrupted.
+    family.iter().try_for_each(|workspace| workspace.finish_giving_back())?;
+    let mut reach = Reach::begin(family.clone(), |_| true);
+    for workspace in &family {
+        workspace.snapshots().iter().for_each(|listed| reach.point(listed.point));
+    }
+    reach.finish().map_err(|error| refused(&error))?.give_back()
+}
+
+fn refused(error: &OpenError) -> Errno {
+    match error {
+        OpenError::Log(error) => error.errno(),
+        OpenError::Past(errno) => *errno,
+        _ => Errno::Io,
+    }
+}
