@@ -55,6 +55,10 @@ pub(crate) enum Command {
     Redo(WorkspaceArg),
     /// Run a command in a workspace or a fork of it
     Run(RunArgs),
+    /// Make what a workspace holds a commit in its source repository, uncommitted work included
+    Promote(PromoteArgs),
+    /// Merge the work of workspaces into a branch of their source repository
+    Merge(MergeArgs),
     /// Move workspaces to the trash
     #[command(visible_alias = "rm")]
     Remove(RemoveArgs),
@@ -144,6 +148,49 @@ pub(crate) struct WorkspaceArg {
     /// Name or id [default: the one you are in]
     #[arg(value_name = "WS")]
     pub(crate) workspace: Option<String>,
+}
+
+/// `weald promote`.
+#[derive(Debug, Args)]
+pub(crate) struct PromoteArgs {
+    /// Name or id [default: the one you are in]
+    #[arg(value_name = "WS")]
+    pub(crate) workspace: Option<String>,
+    /// Message of the commit that takes up uncommitted work
+    #[arg(long, short, value_name = "MSG")]
+    pub(crate) message: Option<String>,
+    /// Set this ref instead [default: refs/weald/WS]
+    #[arg(long = "ref", value_name = "REF")]
+    pub(crate) reference: Option<String>,
+    /// Add lines to the message that say which programs wrote how many paths
+    #[arg(long)]
+    pub(crate) provenance: bool,
+}
+
+/// `weald merge`.
+#[derive(Debug, Args)]
+pub(crate) struct MergeArgs {
+    /// Names or ids, merged in this order [default: the one you are in]
+    #[arg(value_name = "WS")]
+    pub(crate) workspaces: Vec<String>,
+    /// Into this branch [default: the one it was created on]
+    #[arg(long, value_name = "BRANCH")]
+    pub(crate) into: Option<String>,
+    /// All workspaces, by name
+    #[arg(long, conflicts_with = "workspaces")]
+    pub(crate) all: bool,
+    /// Only when this shell command succeeds on the result, in a fork of the workspace
+    #[arg(long, value_name = "CMD")]
+    pub(crate) test: Option<String>,
+    /// Message of the merge commit
+    #[arg(long, short, value_name = "MSG")]
+    pub(crate) message: Option<String>,
+    /// Go on after conflicts were resolved
+    #[arg(long = "continue", conflicts_with_all = ["all", "abort"])]
+    pub(crate) resume: bool,
+    /// Give a merge with conflicts up: the workspace comes back as it was
+    #[arg(long, conflicts_with_all = ["all", "into", "test", "message"])]
+    pub(crate) abort: bool,
 }
 
 /// `weald rename`.

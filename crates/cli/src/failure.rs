@@ -66,7 +66,10 @@ const fn exit_code(code: Code) -> u8 {
         | Code::UnknownState
         | Code::AmbiguousState
         | Code::UnknownPath
-        | Code::NothingToUndo => 1,
+        | Code::NothingToUndo
+        | Code::UnfinishedMerge
+        | Code::DirtyBranch
+        | Code::NoMerge => 1,
         _ => 2,
     }
 }

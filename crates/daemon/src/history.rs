@@ -6,7 +6,7 @@
 use crate::entry::Entry;
 use crate::faults;
 use crate::forest::Forest;
-use crate::protocol::{HistoryRequest, SnapshotRequest};
+use crate::protocol::{Before, HistoryRequest, SnapshotRequest};
 use crate::refs::{self, Found, Spot};
 use crate::report::{Moment, SnapshotReport, StateReport};
 use std::collections::HashSet;
@@ -45,7 +45,11 @@ impl Forest {
         check_texts(&note, &ask.tags)?;
         let workspace = entry.load(&self.stores)?;
         entry.flush();
-        let occasion = if ask.before_run { Occasion::BeforeRun } else { Occasion::Asked };
+        let occasion = match ask.before {
+            None => Occasion::Asked,
+            Some(Before::Run) => Occasion::BeforeRun,
+            Some(Before::Merge) => Occasion::BeforeMerge,
+        };
         let snapshot = self.take_snapshot(&entry, &workspace, who, &note, &ask.tags, occasion)?;
         Ok(self.snapshot_report(&snapshot, 1))
     }

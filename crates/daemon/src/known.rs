@@ -10,7 +10,7 @@ use crate::head;
 use std::collections::HashSet;
 use std::sync::Arc;
 use weald_engine::Workspace;
-use weald_git::UnpushedBranch;
+use weald_git::{Repository, UnpushedBranch};
 use weald_model::{Code, Fault, WorkspaceId};
 use weald_store::registry::State;
 
@@ -21,7 +21,14 @@ impl Forest {
     /// Refuses when the workspace has commits that are nowhere else. It must be mounted at its path.
     pub(crate) fn check_pushed(&self, entry: &Arc<Entry>) -> Result<(), Fault> {
         let row = entry.row();
-        let found = weald_git::unpushed(&row.mount_path, create::base_commit(&row).as_ref())?;
+        let mut elsewhere = Vec::from_iter(create::base_commit(&row));
+        let mut found = weald_git::unpushed(&row.mount_path, &elsewhere)?;
+        if !found.is_empty()
+            && let Some(source) = row.repo_path.as_deref().and_then(|path| Repository::open(path).ok())
+        {
+            elsewhere.extend(source.work());
+            found = weald_git::unpushed(&row.mount_path, &elsewhere)?;
+        }
         if found.is_empty() {
             return Ok(());
         }
@@ -77,5 +84,5 @@ fn unpushed(name: &str, lost: &[&UnpushedBranch]) -> Fault {
         Code::UnpushedCommits,
         format!("`{name}` has commits that are nowhere else: {}", list.join(", ")),
     )
-    .hint(format!("push them, or insist: weald remove {name} --force (it can still be restored)"))
+    .hint(format!("weald promote {name}, or insist: weald remove {name} --force (it can still be restored)"))
 }

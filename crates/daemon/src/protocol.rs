@@ -84,8 +84,18 @@ pub struct SnapshotRequest {
     pub note: Option<String>,
     /// Words to find it by; also what keeps it for ever.
     pub tags: Vec<String>,
-    /// Taken by `weald run --snapshot`.
-    pub before_run: bool,
+    /// What it is taken for.
+    pub before: Option<Before>,
+}
+
+/// What Weald takes a snapshot before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Before {
+    /// `weald run --snapshot`.
+    Run,
+    /// `weald merge`, when there are conflicts.
+    Merge,
 }
 
 /// What `weald history` asks.

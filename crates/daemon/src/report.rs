@@ -201,6 +201,10 @@ pub struct SourceReport {
     pub base_time: Option<Moment>,
     /// The ref that keeps the base alive in the source.
     pub pin: Option<String>,
+    /// The branch it was created on.
+    pub branch: Option<String>,
+    /// True when `git_dir` is Weald's own copy of what is at `location`.
+    pub is_clone: bool,
 }
 
 /// What a workspace costs on disk.

@@ -68,6 +68,11 @@ impl Forest {
             base_commit: stored.commit.clone(),
             base_time: stored.commit.as_ref().map(|_| Moment(stored.base_time.secs)),
             pin: git.then(|| weald_git::pin::pin_name(self.first_parent(&stored))),
+            branch: stored.branch.clone(),
+            is_clone: stored
+                .repo_path
+                .as_deref()
+                .is_some_and(|path| path.starts_with(self.stores.home.paths().repos())),
         };
         let store = self.store(&entry, &stored, figures.as_ref());
         let snapshots = self.snapshots_of(&entry);

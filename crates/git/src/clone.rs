@@ -1,4 +1,4 @@
-//! Copies of remote repositories in Weald's home, made and updated by the `git` program: the only place it is run.
+//! Copies of remote repositories in Weald's home, made and updated by the `git` program.
 //!
 //! Invariants: a copy appears under its name complete or not at all; nothing is asked on a terminal; no transport
 //! that runs a program of the URL's choice; no hook or template runs; secrets of URLs reach no message; a transfer
@@ -87,6 +87,26 @@ pub fn fetch(
             .map_err(|failure| told(&failure, &url, rev)),
         None => Ok(()),
     }
+}
+
+/// Sends a commit of a clone to a branch of its remote. False when the branch there has what the commit has not.
+pub fn push(repo: &Path, commit: &Oid, branch: &str, progress: &dyn Progress) -> Result<bool, Fault> {
+    let url = Repository::open(repo)?.remote_url("origin").unwrap_or_default();
+    let url = String::from_utf8_lossy(&url).into_owned();
+    let mut args: Vec<OsString> = vec!["-C".into(), repo.into(), "push".into(), "--progress".into()];
+    args.extend(["--".into(), "origin".into(), format!("{commit}:refs/heads/{branch}").into()]);
+    match (Transfer { args, silence_max: SILENCE_MAX }).run(progress) {
+        Ok(()) => Ok(true),
+        Err(Failure::Said(lines)) if lines.iter().any(|line| is_behind(line)) => Ok(false),
+        Err(failure) => Err(told(&failure, &url, Some(branch))),
+    }
+}
+
+/// How git says that a branch was moved by others.
+fn is_behind(line: &str) -> bool {
+    line.contains("(fetch first)")
+        || line.contains("(non-fast-forward)")
+        || line.contains("failed to update ref")
 }
 
 fn clone_into(request: &CloneRequest<'_>, part: &Path, progress: &dyn Progress) -> Result<(), Fault> {

@@ -1,17 +1,20 @@
 //! Git repositories: a [`Source`](weald_model::Source) over one, and everything a workspace's own git directory
 //! is made of. The only crate that knows gix.
 //!
-//! Invariants: nothing a repository's configuration names is ever run; the repository of the user is only read,
-//! but for its pins ([`pin`]); bytes from a repository never panic and are checked against their id.
+//! Invariants: nothing a repository's configuration names is ever run, but by what the user asks of his own ([`promote`],
+//! [`merge`]); the repository of the user is only read, but for these and its pins ([`pin`]); bytes from a repository never panic and are checked against their id.
 //!
 //! Read [`repo`] first (open, resolve), then [`source`] (base content), [`index`] and [`gitdir`] (what goes into a
-//! workspace), [`mod@clone`] (the only place that runs the `git` program), [`mod@unpushed`] (before a workspace is removed).
+//! workspace), [`mod@clone`] (copies of remotes), [`promote`] and [`merge`] (work on its way back), [`mod@unpushed`] (before a
+//! workspace is removed).
 
 pub mod anchor;
 pub mod clone;
 pub mod gitdir;
 pub mod index;
+pub mod merge;
 pub mod pin;
+pub mod promote;
 pub mod refs;
 pub mod repo;
 pub mod resolve;
@@ -22,6 +25,7 @@ pub mod url;
 mod cached_tree;
 mod fault;
 mod hash;
+mod program;
 mod walk;
 
 pub use cached_tree::{IndexNode, index_of_tree};

@@ -80,6 +80,15 @@ impl Repository {
         vec![origin, own("source", here)]
     }
 
+    /// Commits of its branches, and of what was promoted to it.
+    pub fn work(&self) -> Vec<Oid> {
+        let promoted = self.refs_below("refs/weald/");
+        let is_work =
+            |line: &RefLine| !line.name.starts_with(b"pins/") && !line.name.starts_with(b"anchors/");
+        let promoted = promoted.into_iter().filter(is_work);
+        self.branches().into_iter().chain(promoted).map(|line| line.target).collect()
+    }
+
     /// The branch HEAD is on, born or not; `None` when detached.
     pub fn head_branch(&self) -> Option<Vec<u8>> {
         self.symbolic("HEAD", b"refs/heads/")

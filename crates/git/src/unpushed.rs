@@ -36,22 +36,22 @@ pub fn current_branch(workspace: &Path) -> Option<String> {
     (!name.is_empty()).then(|| String::from_utf8_lossy(name).into_owned())
 }
 
-/// Lists what holds commits that exist only in the workspace. `base` is the commit it was created from.
+/// Lists what holds commits that exist only in the workspace. `elsewhere` are commits that others have, such as its base.
 ///
 /// Errors: `GitFailed` when its `.git` is damaged or does not answer in time. No `.git` holds nothing.
-pub fn unpushed(workspace: &Path, base: Option<&Oid>) -> Result<Vec<UnpushedBranch>, Fault> {
+pub fn unpushed(workspace: &Path, elsewhere: &[Oid]) -> Result<Vec<UnpushedBranch>, Fault> {
     if workspace.join(".git").symlink_metadata().is_err() {
         return Ok(Vec::new());
     }
     let (send, answer) = std::sync::mpsc::channel();
-    let (path, base) = (workspace.to_owned(), base.copied());
+    let (path, elsewhere) = (workspace.to_owned(), elsewhere.to_vec());
     let failed = |why: &str| {
         Fault::new(Code::GitFailed, format!("{}/.git cannot be read: {why}", workspace.display()))
     };
     std::thread::Builder::new()
         .name("unpushed".into())
         // The answer is not wanted any more when the deadline has passed.
-        .spawn(move || drop(send.send(read(&path, base.as_ref()))))
+        .spawn(move || drop(send.send(read(&path, &elsewhere))))
         .map_err(|error| failed(&error.to_string()))?;
     match answer.recv_timeout(DEADLINE) {
         Ok(result) => result.map_err(|why| failed(&why)),
@@ -59,15 +59,17 @@ pub fn unpushed(workspace: &Path, base: Option<&Oid>) -> Result<Vec<UnpushedBran
     }
 }
 
-fn read(workspace: &Path, base: Option<&Oid>) -> Result<Vec<UnpushedBranch>, String> {
+fn read(workspace: &Path, elsewhere: &[Oid]) -> Result<Vec<UnpushedBranch>, String> {
     let git_dir = workspace.join(".git");
     refuse_odd_files(&git_dir)?;
     let mut git = open_isolated(workspace).map_err(|error| detail(&error))?.to_thread_local();
     git.objects.ignore_replacements = true;
     let format = ObjectFormat::from_kind(git.object_hash()).ok_or("unknown object format")?;
     let mut tips: Vec<(String, ObjectId)> = Vec::new();
-    let mut known: Vec<ObjectId> =
-        base.filter(|oid| ObjectFormat::of(oid) == format).map(to_gix).into_iter().collect();
+    let fits = |oid: &&Oid| ObjectFormat::of(oid) == format;
+    let mut known: Vec<ObjectId> = elsewhere.iter().filter(fits).map(to_gix).collect();
+    // What was pruned there cannot be read here either.
+    known.retain(|id| git.has_object(*id));
     if let (Ok(None), Ok(id)) = (git.head_name(), git.head_id()) {
         tips.push(("HEAD".into(), id.detach()));
     }

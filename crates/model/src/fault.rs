@@ -95,6 +95,12 @@ codes! {
     ContentGivenBack = 44,
     /// There is no such pin. `weald pin --list` shows all.
     UnknownPin = 45,
+    /// The workspace has conflicts that nobody resolved yet, or a merge that is under way.
+    UnfinishedMerge = 50,
+    /// The branch is checked out where something uncommitted or untracked is in the way. Nothing was changed.
+    DirtyBranch = 51,
+    /// There is no merge under way in the workspace.
+    NoMerge = 52,
 }
 
 impl fmt::Display for Code {

@@ -80,6 +80,8 @@ impl WorkspaceName {
             "it starts with `-` or `.`"
         } else if name.contains("..") || name.ends_with('.') || name.ends_with(".lock") {
             "git refuses it as a part of a ref (`..`, a final `.`, or `.lock`)"
+        } else if matches!(name, "pins" | "anchors" | "asked") {
+            "Weald keeps refs of its own under refs/weald/pins, anchors and asked"
         } else if name.chars().any(refused) {
             "it has a space, a control character or one of / \\ ~ ^ : ? * [ @"
         } else {

@@ -11,9 +11,11 @@ mod gc;
 mod info;
 mod list;
 mod log;
+mod merge;
 mod mounts;
 mod pin;
 mod place;
+mod promote;
 mod remove;
 mod restore;
 mod run;
@@ -54,6 +56,8 @@ pub(crate) fn run(context: &Context, command: Command) -> Result<Outcome, Fault>
         Command::Log(args) => log::run(context, args),
         Command::Verify(args) => verify::run(context, args),
         Command::Anchor(args) => anchor::run(context, args),
+        Command::Promote(args) => promote::run(context, args),
+        Command::Merge(args) => merge::run(context, args),
         Command::Status => status::run(context),
         Command::Daemon(command) => daemon::run(context, command),
         Command::Mount(args) => mounts::mount(context, args),

@@ -12,7 +12,7 @@ use std::io::ErrorKind;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use weald_daemon::protocol::{ForkRequest, Request, SnapshotRequest, Target};
+use weald_daemon::protocol::{Before, ForkRequest, Request, SnapshotRequest, Target};
 use weald_daemon::refs::Spot;
 use weald_daemon::report::{Forked, Located, SnapshotReport};
 use weald_model::{Code, Fault};
@@ -41,7 +41,7 @@ pub(super) fn run(context: &Context, args: RunArgs) -> Result<Outcome, Fault> {
     let root = PathBuf::from(&located.path);
     let (workspace, path, fork) = match args.fork {
         true => {
-            let (name, path) = fork(context, &located.name, &named)?;
+            let (name, path) = fork(context, &located.name, &named, "run")?;
             (name.clone(), path, Some(name))
         }
         false => (located.name.clone(), root.clone(), None),
@@ -67,17 +67,22 @@ fn snapshot(context: &Context, target: &Target, command: &[OsString]) -> Result<
         here: target.clone(),
         note: Some(note),
         tags: Vec::new(),
-        before_run: true,
+        before: Some(Before::Run),
     };
     let report: SnapshotReport = context.ask(Request::Snapshot(request))?;
     Ok(report.id)
 }
 
-/// Forks under the first free of NAME-run, NAME-run-2, and so on.
-fn fork(context: &Context, name: &str, target: &Target) -> Result<(String, PathBuf), Fault> {
+/// Forks under the first free of NAME-run, NAME-run-2, and so on, with `run` as the word.
+pub(super) fn fork(
+    context: &Context,
+    name: &str,
+    target: &Target,
+    word: &str,
+) -> Result<(String, PathBuf), Fault> {
     let mut number = 1;
     loop {
-        let new = if number == 1 { format!("{name}-run") } else { format!("{name}-run-{number}") };
+        let new = if number == 1 { format!("{name}-{word}") } else { format!("{name}-{word}-{number}") };
         let request = ForkRequest {
             from: Spot { target: target.clone(), reference: None },
             name: new,

@@ -29,7 +29,7 @@ pub(super) fn run(context: &Context, args: SnapshotArgs) -> Result<Outcome, Faul
         here: context.target(None),
         note: args.note,
         tags: args.tags,
-        before_run: false,
+        before: None,
     };
     let report: SnapshotReport = context.ask(Request::Snapshot(request))?;
     if context.json {

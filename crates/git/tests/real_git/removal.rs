@@ -6,7 +6,7 @@ use weald_git::{UnpushedBranch, current_branch, unpushed};
 use weald_model::{Code, Oid};
 
 fn found(ws: &Path, base: &Oid) -> Vec<(String, u64)> {
-    let list = unpushed(ws, Some(base)).unwrap();
+    let list = unpushed(ws, &[*base]).unwrap();
     list.into_iter().map(|UnpushedBranch { branch, commits }| (branch, commits)).collect()
 }
 
@@ -75,11 +75,11 @@ fn hostile_git_directories_run_nothing_and_do_not_hang() {
         std::process::Command::new("mkfifo").arg(ws.join(".git/packed-refs")).status().unwrap().success()
     );
     let start = std::time::Instant::now();
-    assert_eq!(fault(unpushed(&ws, Some(&base))).code, Code::GitFailed);
+    assert_eq!(fault(unpushed(&ws, &[base])).code, Code::GitFailed);
     assert!(start.elapsed().as_secs() < 5);
     std::fs::remove_file(ws.join(".git/HEAD")).unwrap();
     assert!(std::process::Command::new("mkfifo").arg(ws.join(".git/HEAD")).status().unwrap().success());
     assert_eq!(current_branch(&ws), None);
     std::fs::remove_dir_all(ws.join(".git")).unwrap();
-    assert_eq!(unpushed(&ws, Some(&base)), Ok(Vec::new()));
+    assert_eq!(unpushed(&ws, &[base]), Ok(Vec::new()));
 }

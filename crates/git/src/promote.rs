@@ -1,0 +1,240 @@
+//! Promoting: what a workspace holds becomes a commit in its source repository.
+//!
+//! Invariants: nothing in the workspace changes, its index, branches and objects included; the source gets the commit and all
+//! that it needs, or nothing; an unchanged state is the same commit again. Everything is done by the user's own
+//! `git`, so filters, attributes, ignore rules and signing are git's. Objects are made in a directory of their own
+//! and reach the source by `git push`, so hooks of the source count (githooks(5): pre-receive, update); those of a commit
+//! and of a push in the workspace do not run.
+
+use crate::program::Git;
+use std::path::{Path, PathBuf};
+use weald_model::{Code, Fault, Oid};
+
+/// What to promote, and where to.
+#[derive(Clone, Copy, Debug)]
+pub struct PromoteRequest<'a> {
+    /// Root of the working tree.
+    pub workspace: &'a Path,
+    /// Its name.
+    pub name: &'a str,
+    /// Git directory of the source.
+    pub source: &'a Path,
+    /// Full name of the ref to set, like `refs/weald/NAME`.
+    pub reference: &'a str,
+    /// Message for a new commit; Weald's own when missing.
+    pub message: Option<&'a str>,
+    /// Lines for the end of the message of a new commit.
+    pub trailers: &'a [String],
+    /// The branch of the source that the work goes into: what is in it already is an ancestor of the commit, so that
+    /// it is not merged against itself.
+    pub branch: Option<&'a str>,
+}
+
+/// What was promoted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Promoted {
+    /// What the ref names now.
+    pub commit: Oid,
+    /// What it named before.
+    pub before: Option<Oid>,
+    /// HEAD of the workspace.
+    pub head: Option<Oid>,
+    /// True when there was work that no commit of the workspace has, so that one was made.
+    pub is_new: bool,
+}
+
+/// An index and a place for objects, outside of the workspace.
+struct Scratch {
+    dir: PathBuf,
+}
+
+impl Scratch {
+    /// Makes them. Objects of the workspace can be read, and those it reads itself.
+    fn new(workspace: &Path, git_dir: &Path) -> Result<Self, Fault> {
+        let failed = |error: std::io::Error| Fault::host("making a directory for new objects", &error);
+        let number = std::process::id();
+        let dir = std::env::temp_dir().join(format!("weald-promote-{number}-{}", unique()));
+        std::fs::create_dir(&dir).map_err(failed)?;
+        let scratch = Self { dir };
+        let objects = git_dir.join("objects");
+        let alternates = scratch.objects().join("info/alternates");
+        std::fs::create_dir_all(scratch.objects().join("info")).map_err(failed)?;
+        let mut line = std::os::unix::ffi::OsStrExt::as_bytes(objects.as_os_str()).to_vec();
+        if line.contains(&b'\n') || line.starts_with(b"\"") || line.starts_with(b"#") {
+            let why = format!("git cannot read objects by way of the path {}", workspace.display());
+            return Err(Fault::new(Code::UnsupportedSource, why));
+        }
+        line.push(b'\n');
+        std::fs::write(alternates, line).map_err(failed)?;
+        match std::fs::copy(git_dir.join("index"), scratch.index()) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(Fault::host("reading the index of the workspace", &error))
+            }
+            _ => Ok(scratch),
+        }
+    }
+
+    fn objects(&self) -> PathBuf {
+        self.dir.join("objects")
+    }
+
+    fn index(&self) -> PathBuf {
+        self.dir.join("index")
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // Best effort: it lies among temporary files.
+        let _ = std::fs::remove_dir_all(&self.dir);
+    }
+}
+
+/// A number no other promote of this process uses.
+fn unique() -> u64 {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+/// Promotes. Cost: that of `git add --all`, and of a push of what is new.
+///
+/// Errors: `UnfinishedMerge` (paths in conflict), `UnsupportedSource` (no git directory), `GitFailed`, `DiskFull`.
+pub fn promote(request: &PromoteRequest<'_>) -> Result<Promoted, Fault> {
+    let plain = Git::new(request.workspace);
+    let git_dir = git_dir(&plain, request)?;
+    refuse_conflicts(&plain, request.name)?;
+    let scratch = Scratch::new(request.workspace, &git_dir)?;
+    let git =
+        plain.clone().with("GIT_INDEX_FILE", scratch.index()).with("GIT_OBJECT_DIRECTORY", scratch.objects());
+    git.run(&["-c", "advice.addEmbeddedRepo=false", "add", "--all", "--", ":/"])?;
+    let args = ["write-tree"];
+    let tree = git.oid(&args)?.ok_or_else(|| Fault::new(Code::GitFailed, "git wrote no tree"))?;
+    let head = git.commit("HEAD")?;
+    let source = Git::new(request.source);
+    let before = source.commit(request.reference)?;
+    let parents = parents(&git, &source, request, head, before)?;
+    let commit = match (parents.as_slice(), before) {
+        ([parent], _) if git.tree(parent)? == tree => *parent,
+        (_, Some(before))
+            if request.message.is_none() && is_commit_of(&source, &before, &tree, &parents)? =>
+        {
+            before
+        }
+        _ => make_commit(&git, request, &tree, &parents)?,
+    };
+    if before != Some(commit) {
+        push(&git, request, &commit, before.as_ref())?;
+    }
+    Ok(Promoted { commit, before, head, is_new: head != Some(commit) })
+}
+
+/// What the state comes after: HEAD, a merge under way, and what was promoted before and is in the branch since. The
+/// last holds because that was an earlier state of the same workspace.
+fn parents(
+    git: &Git,
+    source: &Git,
+    request: &PromoteRequest<'_>,
+    head: Option<Oid>,
+    before: Option<Oid>,
+) -> Result<Vec<Oid>, Fault> {
+    let mut parents: Vec<Oid> = head.into_iter().chain(git.commit("MERGE_HEAD")?).collect();
+    let tip = match request.branch {
+        Some(branch) => source.commit(&format!("refs/heads/{branch}"))?,
+        None => None,
+    };
+    let (Some(before), Some(tip)) = (before, tip) else { return Ok(parents) };
+    if !source.is_ancestor(&before, &tip)? {
+        return Ok(parents);
+    }
+    for parent in &parents {
+        if git.is_ancestor(&before, parent)? {
+            return Ok(parents);
+        }
+    }
+    if let [head] = parents.as_slice()
+        && git.is_ancestor(head, &before)?
+    {
+        parents.clear();
+    }
+    parents.push(before);
+    Ok(parents)
+}
+
+fn git_dir(git: &Git, request: &PromoteRequest<'_>) -> Result<PathBuf, Fault> {
+    let none = || {
+        let why = format!("`{}` has no git directory, so nothing can be promoted from it", request.name);
+        Fault::new(Code::UnsupportedSource, why)
+    };
+    if request.workspace.join(".git").symlink_metadata().is_err() {
+        return Err(none());
+    }
+    let mut path = git.run(&["rev-parse", "--absolute-git-dir"])?;
+    path.truncate(path.trim_ascii_end().len());
+    Ok(PathBuf::from(<std::ffi::OsString as std::os::unix::ffi::OsStringExt>::from_vec(path)))
+}
+
+/// Refuses while paths are in conflict: nobody has said yet what they should be.
+pub(crate) fn refuse_conflicts(git: &Git, name: &str) -> Result<(), Fault> {
+    let paths = git.paths(&["diff", "--name-only", "--diff-filter=U", "-z"])?;
+    let Some(first) = paths.first() else { return Ok(()) };
+    let more = if paths.len() > 1 { format!(" and {} more", paths.len() - 1) } else { String::new() };
+    let first = String::from_utf8_lossy(first);
+    let why = format!("`{name}` has conflicts that are not resolved: {first}{more}");
+    Err(Fault::new(Code::UnfinishedMerge, why).hint("resolve them, then: git add PATH"))
+}
+
+/// Whether a commit has this tree and these parents.
+fn is_commit_of(git: &Git, commit: &Oid, tree: &Oid, parents: &[Oid]) -> Result<bool, Fault> {
+    let said = git.run(&["log", "-1", "--format=%T %P", &commit.to_string()])?;
+    let wanted: Vec<String> = std::iter::once(tree).chain(parents).map(Oid::to_string).collect();
+    Ok(String::from_utf8_lossy(&said).split_whitespace().eq(wanted.iter().map(String::as_str)))
+}
+
+fn make_commit(git: &Git, request: &PromoteRequest<'_>, tree: &Oid, parents: &[Oid]) -> Result<Oid, Fault> {
+    let mut args = vec!["commit-tree".to_owned()];
+    if is_signing(git)? {
+        args.push("-S".into());
+    }
+    for parent in parents {
+        args.extend(["-p".into(), parent.to_string()]);
+    }
+    args.push(tree.to_string());
+    let mut message = request.message.map_or_else(|| format!("Work in {}", request.name), str::to_owned);
+    message.truncate(message.trim_end().len());
+    if !request.trailers.is_empty() {
+        message.push_str("\n\n");
+        message.push_str(&request.trailers.join("\n"));
+    }
+    message.push('\n');
+    let said = git.run_with(&args, message.as_bytes())?;
+    let text = String::from_utf8_lossy(&said);
+    Oid::from_hex(text.trim()).ok_or_else(|| Fault::new(Code::GitFailed, "git made no commit"))
+}
+
+/// Whether the user wants commits signed: `git commit-tree` does not look by itself.
+pub(crate) fn is_signing(git: &Git) -> Result<bool, Fault> {
+    let said = git.said(&["config", "--type=bool", "--get", "commit.gpgSign"], &[])?;
+    Ok(said.code == 0 && said.out.starts_with(b"true"))
+}
+
+/// Brings a commit to the source, unless somebody moved the ref meanwhile.
+fn push(git: &Git, request: &PromoteRequest<'_>, commit: &Oid, before: Option<&Oid>) -> Result<(), Fault> {
+    let reference = request.reference;
+    let lease = before.map(Oid::to_string).unwrap_or_default();
+    let args = [
+        "-c",
+        "push.gpgSign=false",
+        "-c",
+        "push.followTags=false",
+        "push",
+        "--quiet",
+        "--no-verify",
+        "--recurse-submodules=no",
+        &format!("--force-with-lease={reference}:{lease}"),
+        "--",
+        &request.source.to_string_lossy(),
+        &format!("{commit}:{reference}"),
+    ];
+    git.run(&args).map(|_| ())
+}
