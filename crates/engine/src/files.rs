@@ -170,7 +170,7 @@ impl Shared {
         let buffer = &mut out[start..];
         match &extent.origin {
             Origin::Zero => Ok(()),
-            Origin::Log(place) => self.logs.read(*place, extent.skip, buffer).map_err(|error| error.errno()),
+            Origin::Log(place) => self.read_log(*place, extent.skip, buffer),
             Origin::Base(ino) => self.read_base(base, *ino, extent.skip, buffer),
             Origin::Cas(hash) => self.read_cas(hash, extent.skip, buffer),
             Origin::Chunk(hash) => self.read_chunk(hash, extent.skip, buffer),

@@ -8,6 +8,7 @@
 use crate::Shared;
 use crate::content::Origin;
 use crate::history::Point;
+use crate::moved::MovedLog;
 use crate::record::{Change, Record};
 use crate::state::State;
 use crate::workspace::Workspace;
@@ -15,6 +16,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use weald_model::{Errno, Result, WorkspaceId};
+use weald_store::cas::Hash;
 use weald_store::log::reclaim::{Piece, Pieces};
 use weald_store::log::{LogError, Place};
 
@@ -29,6 +31,7 @@ pub(crate) struct GivenBack {
 #[derive(Default)]
 struct Known {
     pieces: HashMap<WorkspaceId, Arc<Pieces>>,
+    moved: HashMap<WorkspaceId, Arc<MovedLog>>,
     /// Logs that were read to their end.
     complete: HashSet<WorkspaceId>,
 }
@@ -61,6 +64,16 @@ impl GivenBack {
         pieces.iter().for_each(|piece| all.add(*piece));
     }
 
+    /// These pieces of a log are recorded as moved.
+    pub(crate) fn add_moved(&self, log: WorkspaceId, table: Hash, pieces: &[Piece]) {
+        Arc::make_mut(self.known().moved.entry(log).or_default()).add(table, pieces);
+    }
+
+    /// The table that says where the data at a place is by now, as far as is known.
+    pub(crate) fn table(&self, place: Place) -> Option<Hash> {
+        self.known().moved.get(&place.log)?.table(place.file, place.offset)
+    }
+
     /// A log was read to its end, so all it says is known.
     pub(crate) fn complete(&self, log: WorkspaceId) {
         self.known().complete.insert(log);
@@ -70,6 +83,7 @@ impl GivenBack {
     pub(crate) fn forget(&self, log: WorkspaceId) {
         let mut known = self.known();
         known.pieces.remove(&log);
+        known.moved.remove(&log);
         known.complete.remove(&log);
     }
 
@@ -81,16 +95,28 @@ impl GivenBack {
 impl Shared {
     /// What was given back of a log. Reads it once when it is not loaded.
     pub fn given_back_of(&self, log: WorkspaceId) -> Result<Arc<Pieces>> {
-        let answer = |known: &Known| known.pieces.get(&log).cloned().unwrap_or_default();
+        self.known_of(log, |known| known.pieces.get(&log).cloned().unwrap_or_default())
+    }
+
+    /// What was moved out of a log. Reads it once when it is not loaded.
+    pub(crate) fn moved_of(&self, log: WorkspaceId) -> Result<Arc<MovedLog>> {
+        self.known_of(log, |known| known.moved.get(&log).cloned().unwrap_or_default())
+    }
+
+    fn known_of<T>(&self, log: WorkspaceId, answer: impl Fn(&Known) -> T) -> Result<T> {
         {
             let known = self.given_back.known();
             if known.complete.contains(&log) {
                 return Ok(answer(&known));
             }
         }
+        // Gathered first: the log may be opened anew, and forgotten here, meanwhile.
+        let (mut gone, mut moved) = (Vec::new(), MovedLog::default());
         let visited = self.logs.replay_until(log, u64::MAX, &mut |stored| {
-            if let Ok(Record { change: Change::Reclaimed { pieces }, .. }) = Record::decode(stored.body) {
-                self.given_back.add(log, &pieces);
+            match Record::decode(stored.body).map(|record| record.change) {
+                Ok(Change::Reclaimed { pieces }) => gone.extend(pieces),
+                Ok(Change::Moved { table, pieces }) => moved.add(table, &pieces),
+                _ => {}
             }
             Ok(())
         });
@@ -98,8 +124,13 @@ impl Shared {
             Ok(()) | Err(LogError::Short { .. }) => {}
             Err(error) => return Err(error.errno()),
         }
-        self.given_back.complete(log);
-        Ok(answer(&self.given_back.known()))
+        self.given_back.add(log, &gone);
+        let mut known = self.given_back.known();
+        if !moved.is_empty() {
+            Arc::make_mut(known.moved.entry(log).or_default()).extend(moved);
+        }
+        known.complete.insert(log);
+        Ok(answer(&known))
     }
 }
 

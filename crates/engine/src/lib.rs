@@ -19,6 +19,8 @@ pub mod flush;
 mod given_back;
 mod history;
 mod kept;
+mod moved;
+pub mod moving;
 mod names;
 mod past;
 mod persistent_map;

@@ -4,12 +4,13 @@
 //! read. Read next: `travel` (how one gets a past, and back to it), `diff` (what lies between two).
 
 use crate::base::Base;
-use crate::content::Piece;
+use crate::content::{Origin, Piece};
 use crate::history::{Point, Snapshot};
 use crate::state::{Dent, State};
 use crate::{Cookie, DirEntry, Shared, Summary};
 use std::sync::Arc;
 use weald_model::{Attr, Errno, FileKind, Ino, Result};
+use weald_store::log::Place;
 
 /// A workspace as it was at a point.
 #[derive(Clone)]
@@ -34,6 +35,17 @@ impl Past {
     /// Which point it is.
     pub fn point(&self) -> Point {
         self.point
+    }
+
+    /// Shows the runs of data segments that files are made of: place, bytes to skip there, and bytes.
+    pub fn data(&self, each: &mut dyn FnMut(Place, u64, u64)) {
+        self.state.extents(None, &mut |extent| {
+            if let Origin::Log(place) = extent.origin
+                && place.file & Place::DATA != 0
+            {
+                each(place, extent.skip, extent.len);
+            }
+        });
     }
 
     /// The attributes of an inode.

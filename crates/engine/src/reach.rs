@@ -24,7 +24,7 @@ use crate::replay::Replay;
 use crate::state::State;
 use crate::workspace::{OpenError, Workspace};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use weald_model::{Caller, Errno, Result, Timestamp, WorkspaceId};
 use weald_store::log::format::{ENTRY_HEADER_BYTES, Position};
 use weald_store::log::reclaim::{Piece, Pieces};
@@ -192,14 +192,25 @@ impl Reach {
     /// Entries of a log that nobody reaches, neighbours joined, without what was given back before.
     fn dead(&self, member: &Member) -> std::result::Result<Pieces, OpenError> {
         let workspace = &member.workspace;
-        let (id, logs) = (workspace.id(), &workspace.shared.logs);
-        let gone = workspace.shared.given_back_of(id).map_err(OpenError::Past)?;
+        let (id, shared) = (workspace.id(), &workspace.shared);
+        // Moving makes holes, and what was given back is for good.
+        let _none_is_moved = shared.moving.lock().unwrap_or_else(PoisonError::into_inner);
+        let gone = shared.given_back_of(id).map_err(OpenError::Past)?;
+        let mut skipped = Pieces::clone(&gone);
+        shared.moved_of(id).map_err(OpenError::Past)?.pieces().iter().for_each(|piece| skipped.add(piece));
         let mut dead = Pieces::default();
-        logs.entries(id, member.end, &gone, &mut |entry| {
+        let mut look = |entry: Piece| {
             if !self.is_live(id, &entry) {
                 dead.add(entry);
             }
-        })?;
+        };
+        shared.logs.entries(id, member.end, &skipped, &mut look)?;
+        let moved = shared.moved_entries(id, &mut |entry| {
+            if gone.at(entry.file, entry.offset).is_none() {
+                look(entry.piece());
+            }
+        });
+        moved.map_err(OpenError::Past)?;
         Ok(dead.iter().filter(|piece| piece.block_bytes() >= PIECE_BYTES_MIN).collect())
     }
 
@@ -214,6 +225,17 @@ impl Unreached {
     /// What can be given back, by log.
     pub fn pieces(&self) -> &BTreeMap<WorkspaceId, Pieces> {
         &self.pieces
+    }
+
+    /// Bytes of disk that a log would give back: what was moved takes none there.
+    pub fn bytes(&self, log: WorkspaceId) -> Result<u64> {
+        let (Some(pieces), Some(first)) = (self.pieces.get(&log), self.members.first()) else { return Ok(0) };
+        let moved = first.workspace.shared.moved_of(log)?;
+        Ok(if moved.is_empty() {
+            pieces.block_bytes()
+        } else {
+            pieces.without(&moved.pieces()).block_bytes()
+        })
     }
 
     /// Leaves only what is also in `wanted`.
@@ -251,16 +273,17 @@ impl Unreached {
         for member in &self.members {
             let Some(pieces) = self.pieces.get(&member.workspace.id()) else { continue };
             member.workspace.make_holes(pieces)?;
-            bytes += pieces.iter().map(|piece| piece.block_bytes()).sum::<u64>();
+            bytes += self.bytes(member.workspace.id())?;
         }
         Ok(bytes)
     }
 }
 
 impl Workspace {
-    /// Makes the holes once more that were recorded: a crash may have come between.
+    /// Makes the holes once more that were recorded, for what was given back or moved: a crash may have come between.
     pub fn finish_giving_back(&self) -> Result<()> {
-        let gone = self.shared.given_back_of(self.id())?;
+        let mut gone = Pieces::clone(&*self.shared.given_back_of(self.id())?);
+        self.shared.moved_of(self.id())?.pieces().iter().for_each(|piece| gone.add(piece));
         if gone.is_empty() { Ok(()) } else { self.sync().and_then(|()| self.make_holes(&gone)) }
     }
 
@@ -274,7 +297,7 @@ impl Workspace {
         Ok(self.shared.given_back_of(self.id())?.iter().map(|piece| piece.block_bytes()).sum())
     }
 
-    fn make_holes(&self, pieces: &Pieces) -> Result<()> {
+    pub(crate) fn make_holes(&self, pieces: &Pieces) -> Result<()> {
         // The commit that says so must be durable, too: a recovery looks at data behind the last one it finds.
         self.log.settle().map_err(|error| error.errno())?;
         self.shared.logs.give_back(self.id(), &mut pieces.iter()).map_err(|error| error.errno())

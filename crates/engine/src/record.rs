@@ -145,6 +145,11 @@ pub(crate) enum Change {
         snapshot: SnapshotId,
         seal: Seal,
     },
+    /// This data of the log is read from the store of chunks: the object says which chunks hold it.
+    Moved {
+        table: [u8; 32],
+        pieces: Vec<Piece>,
+    },
 }
 
 /// A path below the root; empty is the root itself.
@@ -350,6 +355,11 @@ impl Change {
                 w.raw(&seal.root);
                 w.raw(&seal.checkpoint);
             }
+            Change::Moved { table, pieces } => {
+                w.tag(22);
+                w.raw(table);
+                w.pieces(pieces);
+            }
             Change::DropSnapshot { id } => {
                 w.tag(16);
                 w.number(id.0);
@@ -446,6 +456,7 @@ impl Change {
                 snapshot: SnapshotId(r.number()?),
                 seal: Seal { root: r.raw()?, checkpoint: r.raw()? },
             },
+            22 => Change::Moved { table: r.raw()?, pieces: r.pieces()? },
             19 => Change::Program { number: r.small()?, name: program_name(r.bytes()?)? },
             _ => return Err(Malformed("unknown change")),
         })

@@ -188,6 +188,9 @@ impl<'a> Replay<'a> {
         if let Change::Reclaimed { pieces } = &record.change {
             self.shared.given_back.add(self.id, pieces);
         }
+        if let Change::Moved { table, pieces } = &record.change {
+            self.shared.given_back.add_moved(self.id, *table, pieces);
+        }
         if let Change::Program { number, name } = record.change {
             self.programs.define(number, name);
         }

@@ -57,6 +57,8 @@ impl Workspace {
     /// whether to go on. None when it is not listed any more. Cost: what changed since the last sealed snapshot before.
     pub fn seal(&self, id: SnapshotId, proceed: &dyn Fn(u64) -> bool) -> Result<Option<Sealed>, SealError> {
         let find = |snapshot: &&Snapshot| snapshot.id == id;
+        // What an earlier one was sealed as is made use of, so it must not be dropped before the record.
+        let _kept = self.shared.chunks.keep_all();
         let snapshots = self.snapshots();
         let Some(snapshot) = snapshots.iter().find(find) else { return Ok(None) };
         if let Some(seal) = snapshot.seal {

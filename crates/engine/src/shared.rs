@@ -5,6 +5,7 @@ use crate::flush::Flusher;
 use crate::given_back::GivenBack;
 use crate::history::Point;
 use crate::kept::Kept;
+use crate::moved::Cache;
 use crate::programs::{Author, Programs};
 use crate::state::State;
 use std::collections::{BTreeSet, HashMap};
@@ -24,6 +25,9 @@ pub struct Shared {
     pub(crate) env: Arc<dyn Env>,
     pub(crate) flusher: Flusher,
     pub(crate) given_back: GivenBack,
+    pub(crate) moved_cache: Cache,
+    /// Held while content is moved.
+    pub(crate) moving: Mutex<()>,
     programs: OnceLock<Arc<dyn Programs>>,
     blobs: Mutex<BlobCache>,
     forks: Mutex<HashMap<WorkspaceId, ForkPoint>>,
@@ -86,10 +90,23 @@ impl Shared {
             unpacked: HashMap::new(),
         };
         let (flusher, blobs, forks) = (Flusher::default(), Mutex::new(blobs), Mutex::default());
-        let programs = OnceLock::new();
-        let kept = Mutex::default();
-        let given_back = GivenBack::default();
-        Arc::new(Self { disk, logs, cas, chunks, env, flusher, given_back, programs, blobs, forks, kept })
+        let (given_back, moved_cache, moving) = (GivenBack::default(), Cache::default(), Mutex::default());
+        let (programs, kept) = (OnceLock::new(), Mutex::default());
+        Arc::new(Self {
+            disk,
+            logs,
+            cas,
+            chunks,
+            env,
+            flusher,
+            given_back,
+            moved_cache,
+            moving,
+            programs,
+            blobs,
+            forks,
+            kept,
+        })
     }
 
     /// Where what snapshots are sealed into is kept.

@@ -7,8 +7,10 @@ use crate::Shared;
 use crate::record::{Change, Record, Stored};
 use crate::workspace::{Origin, Workspace};
 use std::collections::BTreeMap;
+use std::sync::PoisonError;
 use weald_model::WorkspaceId;
-use weald_store::log::verify::{Amount, Expected, Gone, Named, Report};
+use weald_store::log::reclaim::Pieces;
+use weald_store::log::verify::{Amount, Expected, Gone, Named, Problem, Report};
 use weald_store::log::{self as store, Head, LogError, Place};
 
 /// What verifying a log found out.
@@ -33,16 +35,59 @@ pub fn verify_log(
     expected: &Expected<'_>,
     report: &mut Report<'_>,
 ) -> Result<VerifiedLog, LogError> {
-    let mut seen = Seen { id, origin: None, named: Vec::new(), gone: Vec::new(), stored: BTreeMap::new() };
+    let mut seen =
+        Seen { id, origin: None, named: Vec::new(), gone: Pieces::default(), stored: BTreeMap::new() };
     let frames = shared.logs.verify_frames(id, expected, &mut |record| seen.record(record), report)?;
     let Seen { origin, mut named, mut gone, stored, .. } = seen;
+    // Moving makes holes in data segments.
+    let _none_is_moved = shared.moving.lock().unwrap_or_else(PoisonError::into_inner);
     if let Ok(all) = shared.given_back_of(id) {
         // Records behind those that are looked at may have given back what these name.
-        gone = all.iter().map(|piece| (piece.file, piece.from..=piece.to.saturating_sub(1))).collect();
+        gone = Pieces::clone(&all);
     }
+    let moved = shared.moved_of(id).map(|moved| moved.pieces()).unwrap_or_default();
+    let skipped: Pieces = gone.iter().chain(moved.iter()).collect();
+    let skipped: Vec<Gone> =
+        skipped.iter().map(|piece| (piece.file, piece.from..=piece.to.saturating_sub(1))).collect();
     let mut amount = frames.amount;
-    amount += shared.logs.verify_data(id, &mut named, frames.data_end, &gone, report)?;
+    amount += shared.logs.verify_data(id, &mut named, frames.data_end, &skipped, report)?;
+    for named in named {
+        let Place { file, offset, .. } = named.place;
+        if gone.at(file, offset).is_none() && moved.at(file, offset).is_some() {
+            amount += verify_moved(shared, &named, report);
+        }
+    }
     Ok(VerifiedLog { last: frames.last, origin, stored, amount })
+}
+
+/// Reads what a record wrote from where it is by now, and compares its hash.
+fn verify_moved(shared: &Shared, named: &Named, report: &mut Report<'_>) -> Amount {
+    const STEP_BYTES: usize = 1 << 20;
+    let Named { place, len, hash, seq } = *named;
+    let mut hasher = blake3::Hasher::new();
+    let mut buf = Vec::new();
+    let mut at = 0;
+    while at < u64::from(len) {
+        buf.resize(STEP_BYTES.min((u64::from(len) - at) as usize), 0);
+        if shared.read_log(place, at, &mut buf).is_err() {
+            break;
+        }
+        hasher.update(&buf);
+        at += buf.len() as u64;
+    }
+    let what = match at < u64::from(len) {
+        true => Some(format!(
+            "data that record {seq} wrote was moved to the store of chunks, and cannot be read there"
+        )),
+        false if hasher.finalize() != hash => {
+            Some(format!("the data in the store of chunks is not what record {seq} wrote"))
+        }
+        false => None,
+    };
+    if let Some(what) = what {
+        report(Problem { file: shared.logs.path(place), offset: place.offset, what });
+    }
+    Amount { objects: 1, bytes: at }
 }
 
 impl Workspace {
@@ -57,7 +102,7 @@ struct Seen {
     id: WorkspaceId,
     origin: Option<Origin>,
     named: Vec<Named>,
-    gone: Vec<Gone>,
+    gone: Pieces,
     stored: BTreeMap<[u8; 32], u64>,
 }
 
@@ -82,8 +127,7 @@ impl Seen {
                 Ok(())
             }
             Change::Reclaimed { pieces } => {
-                self.gone
-                    .extend(pieces.iter().map(|piece| (piece.file, piece.from..=piece.to.saturating_sub(1))));
+                pieces.iter().for_each(|piece| self.gone.add(*piece));
                 Ok(())
             }
             Change::Attach { hash, .. } => {

@@ -229,6 +229,11 @@ impl Workspace {
         &self.lineage
     }
 
+    /// What it shares with all workspaces of its home.
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
     /// The id, for ever the same.
     pub fn id(&self) -> WorkspaceId {
         self.id

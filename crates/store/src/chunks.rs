@@ -11,7 +11,7 @@ use crate::disk::{Disk, DiskFile, OpenMode, read_exact_at};
 use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use weald_model::Errno;
 
 pub mod pack;
@@ -82,7 +82,12 @@ pub struct Chunks {
     dir: PathBuf,
     /// None until first used.
     known: Mutex<Option<Known>>,
+    /// Taken exclusively while chunks are dropped.
+    dropping: RwLock<()>,
 }
+
+/// While it lives, no chunk is dropped.
+pub struct Kept<'a>(#[expect(dead_code, reason = "held, not used")] RwLockReadGuard<'a, ()>);
 
 /// The packs there are, and where each chunk is.
 #[derive(Default)]
@@ -114,7 +119,13 @@ pub struct Checked {
 impl Chunks {
     /// Takes the directory, which must exist. Touches nothing yet.
     pub fn new(disk: Arc<dyn Disk>, dir: PathBuf) -> Self {
-        Self { disk, dir, known: Mutex::default() }
+        Self { disk, dir, known: Mutex::default(), dropping: RwLock::default() }
+    }
+
+    /// Keeps every chunk there is until the guard is dropped. Who adds chunks holds it from the first to when something
+    /// durable names them: else what it found there could be dropped before.
+    pub fn keep_all(&self) -> Kept<'_> {
+        Kept(self.dropping.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Whether a chunk is there. Its content is not looked at.

@@ -175,7 +175,8 @@ fn survey_family(family: &Family, rules: &Rules, found: &mut Found) {
     match family.unreached(rules, &dropped) {
         Ok(Some(unreached)) => {
             for (log, pieces) in unreached.pieces() {
-                found.items.extend(family.content_item(*log, pieces));
+                let bytes = unreached.bytes(*log).unwrap_or(0);
+                found.items.extend(family.content_item(*log, pieces, bytes));
             }
         }
         Ok(None) => {}
@@ -243,14 +244,14 @@ impl Family {
         self.members.iter().any(|(entry, _)| entry.id == point.log)
     }
 
-    fn content_item(&self, log: WorkspaceId, pieces: &Pieces) -> Option<GcItem> {
+    fn content_item(&self, log: WorkspaceId, pieces: &Pieces, bytes: u64) -> Option<GcItem> {
         let (entry, _) = self.members.iter().find(|(entry, _)| entry.id == log)?;
         Some(GcItem {
             kind: GcKind::Content,
             id: log.to_string(),
             what: format!("content that was written in `{}`", entry.name()),
             why: "no present, snapshot, fork, pin or moment of the history window reaches it".to_owned(),
-            bytes: pieces.iter().map(|piece| piece.block_bytes()).sum(),
+            bytes,
             pieces: pieces.iter().map(|piece| (piece.file, piece.from, piece.to)).collect(),
         })
     }

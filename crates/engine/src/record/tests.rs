@@ -7,7 +7,7 @@ fn sample() -> impl Strategy<Value = Record> {
     let ino = prop_oneof![(1u64..1 << 32).prop_map(Ino), ((1u64 << 32)..1 << 40).prop_map(Ino)];
     let name =
         prop::collection::vec(1u8..255, 1..40).prop_filter_map("a name", |bytes| Name::new(&bytes).ok());
-    let change = (ino.clone(), ino, name, any::<u64>(), any::<u32>(), 0u8..21).prop_map(
+    let change = (ino.clone(), ino, name, any::<u64>(), any::<u32>(), 0u8..23).prop_map(
         |(ino, parent, name, number, small, which)| match which {
             0 => Change::Forked { child: WorkspaceId(number) },
             1 => Change::Link { ino, parent, name },
@@ -77,6 +77,10 @@ fn sample() -> impl Strategy<Value = Record> {
             20 => Change::Sealed {
                 snapshot: SnapshotId(number),
                 seal: Seal { root: [small as u8; 32], checkpoint: [7; 32] },
+            },
+            21 => Change::Moved {
+                table: [7; 32],
+                pieces: vec![Piece { file: small, from: number / 2, to: number / 2 + u64::from(small) }],
             },
             15 => Change::DropSnapshot { id: SnapshotId(number) },
             16 => Change::Tag { id: SnapshotId(number), tags: vec!["v2".to_owned()] },

@@ -72,6 +72,7 @@ impl State {
             | Change::Forked { .. }
             | Change::Program { .. }
             | Change::Reclaimed { .. }
+            | Change::Moved { .. }
             | Change::Purge { .. }
             | Change::Snapshot { .. }
             | Change::DropSnapshot { .. }
@@ -87,7 +88,8 @@ impl State {
             Change::Origin { .. }
             | Change::Forked { .. }
             | Change::Program { .. }
-            | Change::Reclaimed { .. } => Ok(()),
+            | Change::Reclaimed { .. }
+            | Change::Moved { .. } => Ok(()),
             Change::Make(make) => self.make(base, make, time),
             Change::Link { ino, parent, name } => self.link(base, *ino, *parent, name, time),
             Change::Remove { parent, name } => self.remove(base, *parent, name, time),

@@ -1,14 +1,18 @@
 //! Workspaces of one family on a crashing disk, and what each of their points should show.
 
+use crate::moves;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
+use weald_engine::moving::MovedAmount;
 use weald_engine::reach::{Reach, Unreached};
+use weald_engine::verify::verify_log;
 use weald_engine::{Base, Occasion, Point, Shared, Workspace};
 use weald_model::{Caller, Errno, FileKind, Ino, Result, SetAttr, SnapshotId, Timestamp, WorkspaceId};
 use weald_store::cas::Cas;
 use weald_store::chunks::Chunks;
 use weald_store::disk::Disk;
+use weald_store::log::verify::{Expected, Problem};
 use weald_store::log::{Limits, Logs};
 use weald_testkit::clock::FakeClock;
 use weald_testkit::crash_disk::{CrashDisk, Failure};
@@ -63,6 +67,16 @@ pub(crate) enum Step {
     Restart,
     /// The power is cut.
     Crash {
+        seed: u64,
+    },
+    /// Content of the present is moved to the store of chunks.
+    Move {
+        stem: usize,
+    },
+    /// The same; one call of the disk fails, and the power is cut.
+    MoveCrash {
+        stem: usize,
+        call: u64,
         seed: u64,
     },
     /// Gives back, keeping a window of so many seconds and bytes.
@@ -222,6 +236,18 @@ impl Home {
             }
             Step::Restart => self.reopen(),
             Step::Crash { seed } => self.crash(seed),
+            Step::Move { stem } => {
+                self.move_content(stem).unwrap();
+                self.check();
+            }
+            Step::MoveCrash { stem, call, seed } => {
+                self.disk.fail_call(call, Failure::Io);
+                // Told or not, whatever was done must do no harm.
+                let _ = self.move_content(stem);
+                self.disk.clear_failure();
+                self.crash(seed);
+                self.check();
+            }
             Step::Gc { secs, bytes } => {
                 self.gc(secs, bytes, |_| ()).unwrap();
                 self.check();
@@ -311,6 +337,37 @@ impl Home {
                 .unwrap_or_else(|error| panic!("file {file} at {point:?}: {error}"));
             assert!(found == *expected, "file {file} at {point:?} is wrong");
         }
+    }
+
+    pub(crate) fn move_content(&mut self, stem: usize) -> Result<MovedAmount> {
+        let now = self.clock.tick();
+        let (stem, _) = self.at(stem);
+        let moved = moves::move_present(&stem.engine);
+        stem.carry(now);
+        if moved.is_ok_and(|moved| moved.entries > 0) {
+            stem.synced = stem.engine.present().seq;
+        }
+        moved
+    }
+
+    /// Damages one byte of every pack of chunks.
+    pub(crate) fn damage_chunks(&self) {
+        for (path, len) in self.disk.files() {
+            if path.extension().is_some_and(|end| end == "wp") {
+                self.disk.damage(&path, len / 4, 1).unwrap();
+            }
+        }
+        self.shared.forget_read();
+    }
+
+    /// What verifying all logs finds wrong.
+    pub(crate) fn problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        for stem in &self.stems {
+            let mut tell = |problem: Problem| problems.push(problem.what);
+            verify_log(&self.shared, stem.engine.id(), &Expected::default(), &mut tell).unwrap();
+        }
+        problems
     }
 
     fn at(&mut self, stem: usize) -> (&mut Stem, Model) {

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 
 mod home;
+mod moves;
 mod threads;
 
 use home::{Home, Step};
@@ -31,6 +32,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => (0usize..4).prop_map(|stem| Step::Sync { stem }),
         1 => Just(Step::Restart),
         2 => any::<u64>().prop_map(|seed| Step::Crash { seed }),
+        4 => (0usize..4).prop_map(|stem| Step::Move { stem }),
+        3 => (0usize..4, 0u64..14, any::<u64>()).prop_map(|(stem, call, seed)| Step::MoveCrash { stem, call, seed }),
         5 => (0i64..30, 0u64..60_000).prop_map(|(secs, bytes)| Step::Gc { secs, bytes }),
         3 => (0i64..10, 0u64..12, any::<u64>()).prop_map(|(secs, call, seed)| Step::GcCrash { secs, call, seed }),
     ];
@@ -47,6 +50,7 @@ proptest! {
             home.take(step);
         }
         home.check();
+        prop_assert_eq!(home.problems(), Vec::<String>::new());
     }
 }
 

@@ -76,6 +76,7 @@ impl Log {
     /// a daemon, or a log at rest; costs a second fdatasync.
     pub fn settle(&self) -> Result<(), LogError> {
         self.sync()?;
+        self.tell_durable()?;
         // Not only the segment at hand: the commit may be in one that was ended meanwhile.
         self.writes.fetch_add(1, Ordering::SeqCst);
         self.sync()

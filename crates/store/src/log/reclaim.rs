@@ -5,7 +5,8 @@
 //! needless durable ([`Log::settle`]): the data of a piece is below the log's durable end, so no recovery looks at it.
 //! Read next: docs/format.md, "Data that was given back".
 
-use super::format::{ENTRY_HEADER_BYTES, HEADER_BYTES, Place, Position, entry_bytes, entry_data_bytes};
+use super::content::right_entry;
+use super::format::{ENTRY_HEADER_BYTES, HEADER_BYTES, Place, Position, Salt, entry_bytes, entry_data_bytes};
 use super::recovery::data_header;
 use super::{Log, LogError, Logs};
 use crate::NOT_POISONED;
@@ -79,6 +80,32 @@ impl Pieces {
     /// True when there is none.
     pub fn is_empty(&self) -> bool {
         self.by_start.is_empty()
+    }
+
+    /// What of these is in none of `others`.
+    #[must_use]
+    pub fn without(&self, others: &Pieces) -> Pieces {
+        let mut left = Pieces::default();
+        for piece in self.iter() {
+            let mut at = piece.from;
+            while at < piece.to {
+                match others.at(piece.file, at) {
+                    Some(other) => at = other.to,
+                    None => {
+                        let next = others.by_start.range((piece.file, at)..(piece.file, piece.to)).next();
+                        let to = next.map_or(piece.to, |((_, from), _)| *from);
+                        left.add(Piece { from: at, to, ..piece });
+                        at = to;
+                    }
+                }
+            }
+        }
+        left
+    }
+
+    /// Bytes of the whole blocks in them.
+    pub fn block_bytes(&self) -> u64 {
+        self.iter().map(|piece| piece.block_bytes()).sum()
     }
 
     fn overlapping(&self, file: u32, from: u64, to: u64) -> Option<Piece> {
@@ -171,6 +198,23 @@ impl Logs {
         Ok(())
     }
 
+    /// The file that a place is in.
+    pub fn path(&self, place: Place) -> std::path::PathBuf {
+        self.files.path(place.log, place.file)
+    }
+
+    /// Reads all data of the entry at `place` to the start of `buf`, and tells how much it is. What is not as it was
+    /// written is [`LogError::Damaged`].
+    pub fn entry(&self, place: Place, buf: &mut Vec<u8>) -> Result<usize, LogError> {
+        let start = place.offset.saturating_sub(ENTRY_HEADER_BYTES as u64);
+        let file = self.files.cached(place.log, place.file)?;
+        let path = self.files.path(place.log, place.file);
+        let entry = right_entry(&*file, Salt::new(place.log, place.file), start, buf)
+            .map_err(LogError::io("reading", &path))?;
+        let damage = || self.damage(place.log, place.file, start, "the checksum of data is wrong");
+        Ok(entry.ok_or_else(damage)?.len)
+    }
+
     /// Makes holes of the whole blocks in pieces of a log. Doing so twice is harmless. Not durable before the host
     /// writes it, which does not matter: nobody will read them.
     pub fn give_back(
@@ -214,6 +258,9 @@ mod tests {
         assert!(pieces.covers(&piece(150, 400)) && !pieces.covers(&piece(150, 401)));
         assert!(pieces.overlaps(Place::DATA, 399, 500) && !pieces.overlaps(Place::DATA, 400, 500));
         assert!(!pieces.overlaps(0, 100, 200));
+        let others: Pieces = [piece(50, 150), piece(200, 210), piece(390, 500)].into_iter().collect();
+        let left: Vec<_> = pieces.without(&others).iter().collect();
+        assert_eq!(left, [piece(150, 200), piece(210, 390)]);
     }
 
     #[test]

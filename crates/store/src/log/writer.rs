@@ -74,6 +74,8 @@ pub(super) struct Tail {
     frame: Vec<u8>,
     pub(super) durable_log: Position,
     pub(super) durable_data: Position,
+    /// What the last commit says is durable: log and data.
+    told: (Position, Position),
     pub(super) unsynced: Unsynced,
     /// Syncs so far, to tell busy logs.
     pub(super) syncs: u64,
@@ -185,6 +187,7 @@ impl Log {
             frame: Vec::new(),
             durable_log: from.durable_log,
             durable_data: from.durable_data,
+            told: (from.durable_log, from.durable_data),
             // Even of a clean log the last commit may not be durable.
             unsynced: unsynced(true),
             syncs: 0,
@@ -297,7 +300,21 @@ impl Log {
             chain: tail.chain.hash(),
         };
         let seq = tail.seq;
-        self.write_frame(tail, kind, seq, &commit.encode(), &[])
+        self.write_frame(tail, kind, seq, &commit.encode(), &[])?;
+        tail.told = (commit.durable_log, commit.durable_data);
+        Ok(())
+    }
+
+    /// Has a commit say all that is durable, if the last one does not: writing it may have failed.
+    pub(super) fn tell_durable(&self) -> Result<(), LogError> {
+        let mut tail = self.lock_tail();
+        if tail.told == (tail.durable_log, tail.durable_data) {
+            return Ok(());
+        }
+        if tail.at.offset == 0 {
+            self.begin_segment(&mut tail)?;
+        }
+        self.write_commit(&mut tail, FrameKind::Commit)
     }
 
     /// Writes a frame at the end, and cuts it away again when that fails.
