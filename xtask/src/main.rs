@@ -1,10 +1,11 @@
-//! The project's own commands: `cargo xtask check` and `cargo xtask bench`.
+//! The project's own commands: `cargo xtask check`, `cargo xtask fuzz` and `cargo xtask bench`.
 //!
-//! `check` is everything a contributor and CI need; each step can be named alone. `bench` measures Weald against
-//! native file systems in the same run. Start reading at `check.rs`.
+//! `check` is everything a contributor and CI need; each step can be named alone. `fuzz` runs its random tests for longer.
+//! `bench` measures Weald against native file systems in the same run. Start reading at `check.rs`.
 
 mod bench;
 mod check;
+mod fuzz;
 mod run;
 mod tidy;
 mod tools;
@@ -13,6 +14,7 @@ use std::process::ExitCode;
 
 const USAGE: &str = "\
 usage: cargo xtask check [STEP…]     all steps, or only those named: fmt tidy clippy deny doc test
+       cargo xtask fuzz [--minutes N] [TARGET…]   random tests by turns, 10 minutes; `list` names the targets
        cargo xtask bench [--small] [ROW…]   all rows, or only those named; `--small` for a quick look; `list` names them";
 
 fn main() -> ExitCode {
@@ -20,6 +22,7 @@ fn main() -> ExitCode {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let done = match words.split_first() {
         Some((&"check", steps)) => check::check(steps),
+        Some((&"fuzz", words)) => fuzz::fuzz(words),
         Some((&"bench", rows)) => bench::bench(rows),
         _ => {
             eprintln!("{USAGE}");

@@ -9,6 +9,7 @@ pub mod clock;
 pub mod compare;
 pub mod crash_disk;
 pub mod file_system;
+pub mod found;
 pub mod host;
 pub mod operation;
 pub mod programs;

@@ -8,6 +8,7 @@ use crate::clock::mix;
 use crate::file_system::{Entries, FileSystem};
 use std::collections::BTreeMap;
 use weald_engine::{AllocateMode, RenameMode, XattrMode};
+use weald_model::name::NAME_BYTES_MAX;
 use weald_model::{Attr, Caller, Errno, FileKind, Ino, Result, SetAttr, SetTime, Timestamp};
 
 /// The names that paths are made of; two that are not text, one of the longest and one too long.
@@ -191,6 +192,7 @@ impl<F: FileSystem> Application<'_, F> {
         let attr = match operation {
             Operation::MakeNode { at, kind, perm } => {
                 let (parent, name) = self.entry(at)?;
+                self.may_be_named(parent, &name)?;
                 let rdev =
                     if matches!(kind, FileKind::CharDevice | FileKind::BlockDevice) { 0x103 } else { 0 };
                 // mkdir(2) takes no suid and no sgid bit.
@@ -199,6 +201,7 @@ impl<F: FileSystem> Application<'_, F> {
             }
             Operation::MakeSymlink { at, target } => {
                 let (parent, name) = self.entry(at)?;
+                self.may_be_named(parent, &name)?;
                 self.fs.make_symlink(who, (parent, &name), &target.bytes())?
             }
             Operation::MakeTmpfile { dir, slot, perm } => {
@@ -220,6 +223,7 @@ impl<F: FileSystem> Application<'_, F> {
                     return Ok(Outcome::NeverSent);
                 }
                 let (parent, name) = self.entry(to)?;
+                self.may_be_named(parent, &name)?;
                 if self.fs.lookup(parent, &name).is_ok() {
                     // The kernel looks at the new name before it looks at the inode.
                     return Err(Errno::Exists);
@@ -238,10 +242,12 @@ impl<F: FileSystem> Application<'_, F> {
         let removed = match operation {
             Operation::Unlink { at } => {
                 let (parent, name) = self.entry(at)?;
+                self.may_be_named(parent, &name)?;
                 self.fs.unlink(who, (parent, &name))?
             }
             Operation::Rmdir { at } => {
                 let (parent, name) = self.entry(at)?;
+                self.may_be_named(parent, &name)?;
                 self.fs.rmdir(who, (parent, &name))?
             }
             Operation::Rename { from, to, mode } => return self.rename(from, to, *mode),
@@ -257,7 +263,9 @@ impl<F: FileSystem> Application<'_, F> {
         let (parent, name) = self.entry(from)?;
         let (new_parent, new_name) = self.entry(to)?;
         // The kernel looks both names up first, so a missing source comes before a name that is too long.
+        self.may_be_named(parent, &name)?;
         self.fs.lookup(parent, &name)?;
+        self.may_be_named(new_parent, &new_name)?;
         let replaced = self.fs.lookup(new_parent, &new_name);
         self.fs.rename(self.who, (parent, &name), (new_parent, &new_name), mode)?;
         if let Ok(replaced) = replaced {
@@ -397,7 +405,18 @@ impl<F: FileSystem> Application<'_, F> {
 
     /// Follows a path to its end; no symbolic link is followed.
     fn resolve(&mut self, place: &Place) -> Result<Ino> {
-        place.path.iter().try_fold(self.start(place), |ino, step| Ok(self.fs.lookup(ino, &name(*step))?.ino))
+        place.path.iter().try_fold(self.start(place), |ino, step| {
+            let name = name(*step);
+            self.may_be_named(ino, &name)?;
+            Ok(self.fs.lookup(ino, &name)?.ino)
+        })
+    }
+
+    /// In a directory that was removed the kernel looks for no name, not even at how long it is (fs/namei.c, IS_DEADDIR).
+    fn may_be_named(&mut self, dir: Ino, name: &[u8]) -> Result<()> {
+        let is_too_long = name.len() > NAME_BYTES_MAX;
+        let is_removed = |attr: Attr| attr.kind == FileKind::Dir && attr.nlink == 0;
+        if is_too_long && is_removed(self.fs.attr(dir)?) { Err(Errno::NotFound) } else { Ok(()) }
     }
 
     /// Follows a path to the directory of its last name, which need not exist.

@@ -135,6 +135,16 @@ proptest! {
 }
 
 #[test]
+fn found_operations_are_answered_as_the_reference_does() {
+    if can_mount() {
+        for caching in [Caching::WriteBack, Caching::WriteThrough] {
+            let operations = weald_testkit::found::names_too_long_in_a_removed_directory();
+            run(&Tree::dir([]), &operations, caching).expect("the mount answers as the reference");
+        }
+    }
+}
+
+#[test]
 fn fork_shows_the_same_files_with_the_same_numbers_and_times() {
     if !can_mount() {
         eprintln!("not root or no /dev/fuse: nothing is tested");
