@@ -206,7 +206,10 @@ impl Reach {
         };
         shared.logs.entries(id, member.end, &skipped, &mut look)?;
         let moved = shared.moved_entries(id, &mut |entry| {
-            if gone.at(entry.file, entry.offset).is_none() {
+            // What was put since looking began may be in states that nobody named, also when it was moved already.
+            let at = (entry.file & !Place::DATA, entry.piece().from);
+            let is_old = at < (member.end.segment, u64::from(member.end.offset));
+            if is_old && gone.at(entry.file, entry.offset).is_none() {
                 look(entry.piece());
             }
         });

@@ -1,6 +1,7 @@
 //! Workspaces of one family on a crashing disk, and what each of their points should show.
 
 use crate::moves;
+use crate::phases::Phase;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
@@ -84,7 +85,11 @@ pub(crate) enum Step {
         secs: i64,
         bytes: u64,
     },
-    /// The same; one call of the disk fails, and the power is cut.
+    /// The next phase of giving back, keeping a window of so many seconds.
+    GcPhase {
+        secs: i64,
+    },
+    /// All of it; one call of the disk fails, and the power is cut.
     GcCrash {
         secs: i64,
         call: u64,
@@ -95,8 +100,8 @@ pub(crate) enum Step {
 /// The content of all files.
 pub(crate) type Model = Vec<Vec<u8>>;
 
-struct Stem {
-    engine: Arc<Workspace>,
+pub(crate) struct Stem {
+    pub(crate) engine: Arc<Workspace>,
     /// What each point of its own log shows, oldest first; behind one without a model is that of the one before.
     known: BTreeMap<u64, (Timestamp, Model)>,
     /// For a fork: where it starts.
@@ -108,9 +113,11 @@ struct Stem {
 
 pub(crate) struct Home {
     disk: CrashDisk,
-    clock: Arc<FakeClock>,
+    pub(crate) clock: Arc<FakeClock>,
     shared: Arc<Shared>,
-    stems: Vec<Stem>,
+    pub(crate) stems: Vec<Stem>,
+    /// Of giving back, when it is under way.
+    pub(crate) phase: Option<Phase>,
     writes: u8,
     snapshots: u64,
 }
@@ -145,7 +152,7 @@ impl Home {
         let mut stem = Stem { synced: 0, engine, known: BTreeMap::new(), parent: None, lost: Vec::new() };
         stem.note(clock.tick(), vec![Vec::new(); FILES]);
         stem.synced = stem.engine.present().seq;
-        Self { disk, clock, shared, stems: vec![stem], writes: 0, snapshots: 0 }
+        Self { disk, clock, shared, stems: vec![stem], phase: None, writes: 0, snapshots: 0 }
     }
 
     pub(crate) fn stem(&self, at: usize) -> &Arc<Workspace> {
@@ -252,6 +259,7 @@ impl Home {
                 self.gc(secs, bytes, |_| ()).unwrap();
                 self.check();
             }
+            Step::GcPhase { secs } => self.next_phase(secs),
             Step::GcCrash { secs, call, seed } => {
                 let disk = self.disk.clone();
                 // Told or not, whatever was done must do no harm.
@@ -311,13 +319,13 @@ impl Home {
     }
 
     /// Points that were given back before, as their stem sees them.
-    fn gone(&self) -> BTreeSet<(usize, Point)> {
+    pub(crate) fn gone(&self) -> BTreeSet<(usize, Point)> {
         let all = (0..self.stems.len())
             .flat_map(|at| self.all_points(at).into_iter().map(move |point| (at, point)));
         all.filter(|(at, point)| self.stems[*at].engine.past(*point).is_err()).collect()
     }
 
-    fn check_window(&self, from: Timestamp, gone: &BTreeSet<(usize, Point)>) {
+    pub(crate) fn check_window(&self, from: Timestamp, gone: &BTreeSet<(usize, Point)>) {
         for at in 0..self.stems.len() {
             for point in self.all_points(at).into_iter().filter(|point| !gone.contains(&(at, *point))) {
                 let stem = self.stems.iter().find(|stem| stem.engine.id() == point.log).unwrap();
@@ -472,6 +480,7 @@ impl Home {
     }
 
     fn reopen(&mut self) {
+        self.phase = None;
         let stems = std::mem::take(&mut self.stems);
         let parts: Vec<_> = stems
             .into_iter()
@@ -501,7 +510,7 @@ impl Stem {
         self.known.insert(self.engine.present().seq, (time, model));
     }
 
-    fn carry(&mut self, time: Timestamp) {
+    pub(crate) fn carry(&mut self, time: Timestamp) {
         let model = self.now();
         self.known.entry(self.engine.present().seq).or_insert((time, model));
     }

@@ -7,6 +7,7 @@
 
 mod home;
 mod moves;
+mod phases;
 mod threads;
 
 use home::{Home, Step};
@@ -40,8 +41,39 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     proptest::collection::vec(step, 1..60)
 }
 
+/// The same without power cuts, and giving back in its phases between them.
+fn steps_between_phases() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        8 => (0usize..4, 0usize..3, 0u64..20_000, 4_000u32..20_000)
+            .prop_map(|(stem, file, offset, len)| Step::Write { stem, file, offset, len }),
+        1 => (0usize..4, 0usize..3, 0u64..20_000).prop_map(|(stem, file, size)| Step::Truncate { stem, file, size }),
+        2 => (0usize..4, 0usize..3, 0usize..3).prop_map(|(stem, from, to)| Step::Copy { stem, from, to }),
+        4 => (0usize..4).prop_map(|stem| Step::Snapshot { stem }),
+        4 => (0usize..4, any::<usize>()).prop_map(|(stem, which)| Step::Drop { stem, which }),
+        1 => (0usize..4).prop_map(|stem| Step::Fork { stem }),
+        1 => (0usize..4, any::<usize>()).prop_map(|(stem, which)| Step::ForkAt { stem, which }),
+        1 => (0usize..4, any::<usize>()).prop_map(|(stem, which)| Step::Restore { stem, which }),
+        1 => (0usize..4).prop_map(|stem| Step::Undo { stem }),
+        1 => Just(Step::Restart),
+        2 => (0usize..4).prop_map(|stem| Step::Move { stem }),
+        12 => (0i64..12).prop_map(|secs| Step::GcPhase { secs }),
+    ];
+    proptest::collection::vec(step, 10..80)
+}
+
 proptest! {
     #![proptest_config(cases())]
+
+    #[test]
+    fn whatever_is_done_between_the_phases_of_giving_back_everything_that_stays_is_whole(
+        steps in steps_between_phases(),
+    ) {
+        let mut home = Home::new();
+        for step in &steps {
+            home.take(step);
+        }
+        home.check();
+    }
 
     #[test]
     fn whatever_is_given_back_everything_that_stays_is_readable_to_the_byte(steps in steps()) {
@@ -162,4 +194,20 @@ fn a_snapshot_taken_between_looking_and_giving_back_is_whole() {
     let (_, model) = home.recorded(0, 1);
     home.is_at(0, taken.unwrap().point, &model);
     home.check();
+}
+
+/// Content that was put and moved while others looked for what nobody reaches.
+#[test]
+fn content_moved_between_looking_and_giving_back_stays_in_a_snapshot_taken_meanwhile() {
+    let mut home = Home::new();
+    let write = |home: &mut Home, len| home.take(&Step::Write { stem: 0, file: 0, offset: 0, len });
+    write(&mut home, 20_000);
+    (0..2).for_each(|_| home.next_phase(0));
+    write(&mut home, 19_000);
+    home.take(&Step::Snapshot { stem: 0 });
+    home.take(&Step::Move { stem: 0 });
+    write(&mut home, 18_000);
+    (0..2).for_each(|_| home.next_phase(0));
+    let taken = home.stem(0).snapshots()[0].point;
+    assert!(home.stem(0).past(taken).is_ok(), "a listed snapshot is whole");
 }
