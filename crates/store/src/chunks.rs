@@ -3,21 +3,25 @@
 //! A pack is an immutable file with many chunks and an index. Chunks become durable, and findable, a pack at a time:
 //! a crash leaves a pack wholly there or absent. Equal content is stored once, whoever puts it.
 //! Invariant: the hash is checked at every read; a chunk that fails is never served.
-//! Memory: 24 bytes for a chunk, from the first use on. Read next: [`pack`] (bytes), [`writer`] (making a pack).
+//! Memory: some 30 bytes for a chunk, from the first use on; 32 packs are open at most.
+//! Read next: [`pack`] (bytes), [`writer`] (making a pack), [`known`] (what is where), [`rewrite`] (dropping).
 
 use crate::NOT_POISONED;
 use crate::cas::{Hash, hex};
 use crate::disk::{Disk, DiskFile, OpenMode, read_exact_at};
-use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use weald_model::Errno;
 
+mod known;
 pub mod pack;
+mod rewrite;
 mod writer;
 
+use known::{Found, Known, OpenPacks, Pack};
 use pack::{Index, Slot};
+pub use rewrite::Alone;
 pub use writer::{Added, Writer};
 
 /// Largest chunk: bounds the memory of a read.
@@ -82,28 +86,15 @@ pub struct Chunks {
     dir: PathBuf,
     /// None until first used.
     known: Mutex<Option<Known>>,
+    open: Mutex<OpenPacks>,
     /// Taken exclusively while chunks are dropped.
     dropping: RwLock<()>,
+    /// Held while packs are written anew.
+    rewriting: Mutex<()>,
 }
 
 /// While it lives, no chunk is dropped.
 pub struct Kept<'a>(#[expect(dead_code, reason = "held, not used")] RwLockReadGuard<'a, ()>);
-
-/// The packs there are, and where each chunk is.
-#[derive(Default)]
-struct Known {
-    packs: Vec<Option<Arc<Pack>>>,
-    /// By the first eight bytes of the hash: pack and place in its index. A pair of equal keys, which nobody makes
-    /// by chance, is told apart by the index; the second is then stored again.
-    places: HashMap<u64, (u32, u32)>,
-}
-
-/// An open pack.
-struct Pack {
-    path: PathBuf,
-    file: Arc<dyn DiskFile>,
-    index: Index,
-}
 
 /// What a look at all packs found.
 #[derive(Debug, Default)]
@@ -119,7 +110,8 @@ pub struct Checked {
 impl Chunks {
     /// Takes the directory, which must exist. Touches nothing yet.
     pub fn new(disk: Arc<dyn Disk>, dir: PathBuf) -> Self {
-        Self { disk, dir, known: Mutex::default(), dropping: RwLock::default() }
+        let (known, open, rewriting) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Self { disk, dir, known, open, dropping: RwLock::default(), rewriting }
     }
 
     /// Keeps every chunk there is until the guard is dropped. Who adds chunks holds it from the first to when something
@@ -130,13 +122,13 @@ impl Chunks {
 
     /// Whether a chunk is there. Its content is not looked at.
     pub fn has(&self, hash: &Hash) -> Result<bool, ChunkError> {
-        Ok(self.find(hash)?.is_some())
+        Ok(self.find(hash, &mut |_, _| Ok(()))?.is_some())
     }
 
-    /// A chunk's content. Cost: one read and one hash.
+    /// A chunk's content. Cost: two reads and one hash.
     pub fn read(&self, hash: &Hash) -> Result<Vec<u8>, ChunkError> {
-        let (pack, slot) = self.find(hash)?.ok_or(ChunkError::Missing(*hash))?;
-        pack.read(&slot)
+        let read = &mut |file: &dyn DiskFile, found: &Found| read_slot(file, &found.pack.path, &found.slot);
+        self.find(hash, read)?.ok_or(ChunkError::Missing(*hash))
     }
 
     /// Begins a pack.
@@ -146,96 +138,93 @@ impl Chunks {
 
     /// Bytes of disk that packs take, and how many packs there are.
     pub fn disk_bytes(&self) -> Result<(u64, u64), ChunkError> {
-        let packs = self.packs()?;
-        let mut bytes = 0;
-        for pack in &packs {
-            bytes += pack.file.len().map_err(ChunkError::io(&pack.path))?;
-        }
-        Ok((bytes, packs.len() as u64))
+        self.with(|known| {
+            let packs = known.packs.values();
+            packs.fold((0, 0), |(bytes, count), pack| (bytes + pack.bytes, count + 1))
+        })
     }
 
-    /// Reads every chunk and compares its hash. A damaged one does not hide the others.
+    /// Reads every chunk and compares its hash. A damaged one does not hide the others. Who reads and adds chunks is not
+    /// kept waiting; packs are not written anew meanwhile.
     pub fn verify(&self) -> Result<Checked, ChunkError> {
+        let _no_pack_goes = self.rewriting.lock().unwrap_or_else(PoisonError::into_inner);
         let mut checked = Checked::default();
         for name in self.names()? {
             let path = self.dir.join(name);
-            match Pack::open(&*self.disk, path) {
-                Ok(pack) => pack.verify(&mut checked),
+            match self.open_pack(path.clone()) {
+                Ok((file, _, index)) => checked.pack(&*file, &path, &index),
                 Err(error) => checked.problems.push(error),
             }
         }
         Ok(checked)
     }
 
-    /// Gives back what nobody needs: packs in which less than half is `live` are written anew without the rest, then
-    /// removed. At a crash every live chunk is in one of both. Returns the bytes of disk given back.
-    pub fn retain(&self, live: &dyn Fn(&Hash) -> bool) -> Result<u64, ChunkError> {
-        let mut freed = 0;
-        for pack in self.packs()? {
-            let slots = pack.index.slots();
-            let kept: Vec<&Slot> = slots.iter().filter(|slot| live(&slot.hash)).collect();
-            let kept_bytes: u64 = kept.iter().map(|slot| u64::from(slot.stored)).sum();
-            let all_bytes: u64 = slots.iter().map(|slot| u64::from(slot.stored)).sum();
-            if kept.len() == slots.len() || kept_bytes * 2 > all_bytes {
-                continue;
+    /// Looks for a chunk, and has `work` do something with the pack it is in. What is written anew meanwhile is found in its
+    /// new place.
+    fn find<T>(
+        &self,
+        hash: &Hash,
+        work: &mut dyn FnMut(&dyn DiskFile, &Found) -> Result<T, ChunkError>,
+    ) -> Result<Option<T>, ChunkError> {
+        loop {
+            let Some((pack, at)) = self.with(|known| known.place(hash))? else { return Ok(None) };
+            let done = self.file(&pack).and_then(|file| {
+                let slot = pack::read_slot(&*file, &pack.path, pack.index_at, at)?;
+                match slot.hash == *hash {
+                    true => work(&*file, &Found { pack: pack.clone(), slot }).map(Some),
+                    false => Ok(None),
+                }
+            });
+            let is_gone =
+                matches!(&done, Err(ChunkError::Io { error, .. }) if error.kind() == io::ErrorKind::NotFound);
+            if !is_gone || self.with(|known| known.packs.contains_key(&pack.number))? {
+                return done;
             }
-            let before = pack.file.len().map_err(ChunkError::io(&pack.path))?;
-            self.forget(&pack.path);
-            let mut writer = self.writer();
-            for slot in kept {
-                writer.put(&pack.read(slot)?)?;
-            }
-            let after = writer.finish()?.disk_bytes;
-            self.disk.remove_file(&pack.path).map_err(ChunkError::io(&pack.path))?;
-            self.disk.sync_dir(&self.dir).map_err(ChunkError::io(&self.dir))?;
-            freed += before.saturating_sub(after);
         }
-        Ok(freed)
-    }
-
-    fn packs(&self) -> Result<Vec<Arc<Pack>>, ChunkError> {
-        self.with(|known| known.packs.iter().flatten().cloned().collect())
-    }
-
-    fn find(&self, hash: &Hash) -> Result<Option<(Arc<Pack>, Slot)>, ChunkError> {
-        self.with(|known| {
-            let (pack, at) = *known.places.get(&key(hash))?;
-            let pack = known.packs[pack as usize].clone()?;
-            let slot = pack.index.slots()[at as usize];
-            (slot.hash == *hash).then_some((pack, slot))
-        })
     }
 
     /// Runs `work` on what is known, reading the indices of all packs first if need be.
-    fn with<T>(&self, work: impl FnOnce(&Known) -> T) -> Result<T, ChunkError> {
+    fn with<T>(&self, work: impl FnOnce(&mut Known) -> T) -> Result<T, ChunkError> {
         let mut known = self.known.lock().expect(NOT_POISONED);
-        if known.is_none() {
-            let mut fresh = Known::default();
-            for name in self.names()? {
-                fresh.add(Pack::open(&*self.disk, self.dir.join(name))?);
-            }
-            *known = Some(fresh);
+        if let Some(known) = known.as_mut() {
+            return Ok(work(known));
         }
-        Ok(work(known.as_ref().expect("it was just made")))
+        let mut fresh = Known::default();
+        for name in self.names()? {
+            match self.open_pack(self.dir.join(name)) {
+                Ok((_, pack, index)) => fresh.add(pack, &index),
+                // Verifying names it. It must not hide the others; what is in it can be put again.
+                Err(ChunkError::Damaged { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(work(known.insert(fresh)))
     }
 
     /// A new pack can be read from now on.
     fn add(&self, path: PathBuf) -> Result<(), ChunkError> {
-        let pack = Pack::open(&*self.disk, path)?;
+        let (_, pack, index) = self.open_pack(path)?;
         if let Some(known) = self.known.lock().expect(NOT_POISONED).as_mut() {
-            known.add(pack);
+            known.add(pack, &index);
         }
         Ok(())
     }
 
-    /// Chunks of a pack are no more found in it.
-    fn forget(&self, path: &Path) {
-        let mut known = self.known.lock().expect(NOT_POISONED);
-        let Some(known) = known.as_mut() else { return };
-        let is_it = |pack: &Option<Arc<Pack>>| pack.as_ref().is_some_and(|pack| pack.path == path);
-        let Some(number) = known.packs.iter().position(is_it) else { return };
-        known.packs[number] = None;
-        known.places.retain(|_, (pack, _)| *pack as usize != number);
+    fn open_pack(&self, path: PathBuf) -> Result<(Arc<dyn DiskFile>, Pack, Index), ChunkError> {
+        let file = self.disk.open(&path, OpenMode::Read).map_err(ChunkError::io(&path))?;
+        let index = pack::read_index(&*file, &path)?;
+        let bytes = file.len().map_err(ChunkError::io(&path))?;
+        Ok((file, Pack { number: 0, path, bytes, index_at: index.offset() }, index))
+    }
+
+    /// A pack open for reading, kept for the next reader.
+    fn file(&self, pack: &Pack) -> Result<Arc<dyn DiskFile>, ChunkError> {
+        if let Some(file) = self.open.lock().expect(NOT_POISONED).get(pack.number) {
+            return Ok(file);
+        }
+        let file = self.disk.open(&pack.path, OpenMode::Read).map_err(ChunkError::io(&pack.path))?;
+        self.open.lock().expect(NOT_POISONED).put(pack.number, file.clone());
+        Ok(file)
     }
 
     fn names(&self) -> Result<Vec<String>, ChunkError> {
@@ -247,55 +236,30 @@ impl Chunks {
     }
 }
 
-impl Known {
-    fn add(&mut self, pack: Pack) {
-        let number = self.packs.len() as u32;
-        for (at, slot) in pack.index.slots().iter().enumerate() {
-            self.places.entry(key(&slot.hash)).or_insert((number, at as u32));
-        }
-        self.packs.push(Some(Arc::new(pack)));
-    }
-}
-
-impl Pack {
-    fn open(disk: &dyn Disk, path: PathBuf) -> Result<Self, ChunkError> {
-        let file = disk.open(&path, OpenMode::Read).map_err(ChunkError::io(&path))?;
-        let index = pack::read_index(&*file, &path)?;
-        Ok(Self { path, file, index })
-    }
-
-    fn read(&self, slot: &Slot) -> Result<Vec<u8>, ChunkError> {
-        let mut stored = vec![0; slot.stored as usize];
-        read_exact_at(&*self.file, &mut stored, slot.offset).map_err(ChunkError::io(&self.path))?;
-        let content =
-            pack::expand(slot, stored).ok_or_else(|| self.damaged(slot, "it cannot be expanded"))?;
-        if blake3::hash(&content).as_bytes() != &slot.hash {
-            return Err(self.damaged(slot, "the chunk there does not have its hash"));
-        }
-        Ok(content)
-    }
-
-    fn verify(&self, checked: &mut Checked) {
-        for slot in self.index.slots() {
-            match self.read(slot) {
+impl Checked {
+    fn pack(&mut self, file: &dyn DiskFile, path: &Path, index: &Index) {
+        for slot in index.slots() {
+            match read_slot(file, path, slot) {
                 Ok(content) => {
-                    checked.chunks += 1;
-                    checked.bytes += content.len() as u64;
+                    self.chunks += 1;
+                    self.bytes += content.len() as u64;
                 }
-                Err(error) => checked.problems.push(error),
+                Err(error) => self.problems.push(error),
             }
         }
     }
-
-    fn damaged(&self, slot: &Slot, why: &'static str) -> ChunkError {
-        ChunkError::Damaged { path: self.path.clone(), offset: slot.offset, why }
-    }
 }
 
-fn key(hash: &Hash) -> u64 {
-    let mut bytes = [0; 8];
-    bytes.copy_from_slice(&hash[..8]);
-    u64::from_le_bytes(bytes)
+/// The content of a chunk, checked.
+fn read_slot(file: &dyn DiskFile, path: &Path, slot: &Slot) -> Result<Vec<u8>, ChunkError> {
+    let damaged = |why| ChunkError::Damaged { path: path.to_owned(), offset: slot.offset, why };
+    let mut stored = vec![0; slot.stored as usize];
+    read_exact_at(file, &mut stored, slot.offset).map_err(ChunkError::io(path))?;
+    let content = pack::expand(slot, stored).ok_or_else(|| damaged("it cannot be expanded"))?;
+    if blake3::hash(&content).as_bytes() != &slot.hash {
+        return Err(damaged("the chunk there does not have its hash"));
+    }
+    Ok(content)
 }
 
 #[cfg(test)]

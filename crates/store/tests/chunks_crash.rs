@@ -40,3 +40,36 @@ fn what_was_finished_survives_a_cut_at_any_call_and_the_rest_is_whole_or_absent(
         }
     }
 }
+
+#[test]
+fn what_is_needed_survives_a_cut_at_any_call_of_dropping_the_rest() {
+    for failing in 0..30 {
+        for seed in 0..8 {
+            let disk = CrashDisk::default();
+            disk.make_dir(&PathBuf::from("/packs")).unwrap();
+            disk.sync_dir(&PathBuf::from("/")).unwrap();
+            let chunks = open(&disk);
+            let mut kept = Vec::new();
+            for number in 0..3u8 {
+                let mut writer = chunks.writer();
+                kept.push(writer.put(&[number; 2000]).unwrap());
+                let noise: Vec<u8> = (0..9000u32).map(|at| (at * at + u32::from(number)) as u8).collect();
+                writer.put(&noise).unwrap();
+                writer.finish().unwrap();
+            }
+            disk.fail_call(failing, Failure::Io);
+            let dropped = chunks.alone().unwrap().retain(&|hash| kept.contains(hash));
+            disk.clear_failure();
+            let crashed = open(&disk.crash(seed));
+            for chunks in [&chunks, &crashed] {
+                for (number, hash) in (0..3u8).zip(&kept) {
+                    assert_eq!(chunks.read(hash).unwrap(), [number; 2000], "call {failing}, seed {seed}");
+                }
+                assert!(chunks.verify().unwrap().problems.is_empty(), "call {failing}, seed {seed}");
+            }
+            crashed.alone().unwrap().retain(&|hash| kept.contains(hash)).unwrap();
+            let left = crashed.droppable_bytes(&|hash| kept.contains(hash)).unwrap();
+            assert_eq!(left, 0, "call {failing}, seed {seed}: {dropped:?}");
+        }
+    }
+}

@@ -39,12 +39,20 @@ pub struct Slot {
 
 /// The index of a pack, in the order of hashes.
 #[derive(Debug)]
-pub struct Index(Vec<Slot>);
+pub struct Index {
+    slots: Vec<Slot>,
+    offset: u64,
+}
 
 impl Index {
     /// All slots.
     pub fn slots(&self) -> &[Slot] {
-        &self.0
+        &self.slots
+    }
+
+    /// Where in the pack it is: behind the chunks.
+    pub fn offset(&self) -> u64 {
+        self.offset
     }
 }
 
@@ -114,15 +122,31 @@ pub fn read_index(file: &dyn DiskFile, path: &Path) -> Result<Index, ChunkError>
         return Err(damaged(start, "its name is that of another pack"));
     }
     let slots = index[..count as usize * SLOT_BYTES].chunks_exact(SLOT_BYTES).map(slot).collect();
-    let index = Index(slots);
-    let whole = |slot: &Slot| {
-        let end = slot.offset.checked_add(u64::from(slot.stored));
-        slot.content as usize <= CHUNK_BYTES_MAX
-            && slot.stored <= slot.content
-            && slot.offset >= HEADER_BYTES as u64
-            && end.is_some_and(|end| end <= start)
-    };
-    if index.0.iter().all(whole) { Ok(index) } else { Err(damaged(start, "a chunk lies outside")) }
+    let index = Index { slots, offset: start };
+    let is_inside = |slot: &Slot| slot.is_inside(start);
+    if index.slots.iter().all(is_inside) { Ok(index) } else { Err(damaged(start, "a chunk lies outside")) }
+}
+
+/// Reads one slot of an index that begins at `start`.
+pub fn read_slot(file: &dyn DiskFile, path: &Path, start: u64, at: u32) -> Result<Slot, ChunkError> {
+    let offset = start + u64::from(at) * SLOT_BYTES as u64;
+    let mut bytes = [0; SLOT_BYTES];
+    read_exact_at(file, &mut bytes, offset).map_err(ChunkError::io(path))?;
+    let slot = slot(&bytes);
+    let why = "a chunk lies outside";
+    let damaged = || ChunkError::Damaged { path: path.to_owned(), offset, why };
+    slot.is_inside(start).then_some(slot).ok_or_else(damaged)
+}
+
+impl Slot {
+    /// True when it is a chunk before the index.
+    fn is_inside(&self, index: u64) -> bool {
+        let end = self.offset.checked_add(u64::from(self.stored));
+        self.content as usize <= CHUNK_BYTES_MAX
+            && self.stored <= self.content
+            && self.offset >= HEADER_BYTES as u64
+            && end.is_some_and(|end| end <= index)
+    }
 }
 
 /// The content of a chunk from its stored bytes; None when they are no such chunk.

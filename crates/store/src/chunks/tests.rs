@@ -125,12 +125,102 @@ fn what_nobody_needs_is_given_back_and_the_rest_stays() {
     let first = put(&chunks, &[&noise(1, 90_000), &noise(2, 10_000)]);
     let second = put(&chunks, &[&noise(3, 10_000), &noise(4, 90_000)]);
     let live = [first[1], second[0], second[1]];
-    let freed = chunks.retain(&|hash| live.contains(hash)).unwrap();
+    let freed = chunks.alone().unwrap().retain(&|hash| live.contains(hash)).unwrap();
     assert!((89_000..91_000).contains(&freed), "{freed}");
     for chunks in [&chunks, &open(&dir)] {
         assert!(!chunks.has(&first[0]).unwrap());
         assert!(live.iter().all(|hash| chunks.read(hash).is_ok()));
     }
-    chunks.retain(&|_| false).unwrap();
+    chunks.alone().unwrap().retain(&|_| false).unwrap();
     assert!(packs(&dir).is_empty());
+}
+
+#[test]
+fn a_damaged_index_hides_no_other_pack_and_its_content_can_be_put_again() {
+    let (dir, chunks) = store();
+    let first = put(&chunks, &[&noise(1, 5000)]);
+    let second = put(&chunks, &[&noise(2, 5000)]);
+    let path = packs(&dir)
+        .into_iter()
+        .find(|path| std::fs::read(path).unwrap().windows(32).any(|bytes| bytes == first[0]));
+    let path = path.unwrap();
+    let mut bytes = std::fs::read(&path).unwrap();
+    let end = bytes.len() - 60;
+    bytes[end] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    let chunks = open(&dir);
+    assert_eq!(chunks.read(&second[0]).unwrap(), noise(2, 5000));
+    assert!(matches!(chunks.read(&first[0]), Err(ChunkError::Missing(_))));
+    assert_eq!(chunks.verify().unwrap().problems.len(), 1);
+    assert_eq!(put(&chunks, &[&noise(1, 5000)]), first);
+    assert_eq!(chunks.read(&first[0]).unwrap(), noise(1, 5000));
+}
+
+#[test]
+fn many_small_packs_become_one_and_more_packs_than_may_be_open_can_be_read() {
+    let (dir, chunks) = store();
+    let hashes: Vec<Hash> = (0..80).flat_map(|seed| put(&chunks, &[&noise(seed, 100)])).collect();
+    assert_eq!(packs(&dir).len(), 80);
+    assert!((0..80).all(|seed| chunks.read(&hashes[seed as usize]).unwrap() == noise(seed, 100)));
+    chunks.join_small().unwrap();
+    assert_eq!(packs(&dir).len(), 1);
+    assert_eq!(chunks.disk_bytes().unwrap().1, 1);
+    for chunks in [&chunks, &open(&dir)] {
+        assert!((0..80).all(|seed| chunks.read(&hashes[seed as usize]).unwrap() == noise(seed, 100)));
+    }
+}
+
+#[test]
+fn packs_of_what_others_have_too_go_and_nothing_is_lost() {
+    let (dir, chunks) = store();
+    let hashes = put(&chunks, &[&noise(1, 5000), &noise(2, 5000)]);
+    // A crash between writing a pack anew and removing the old one.
+    let aside = dir.path().join("aside");
+    let [path] = &packs(&dir)[..] else { panic!("one pack") };
+    std::fs::copy(path, &aside).unwrap();
+    chunks.alone().unwrap().retain(&|hash| *hash == hashes[0]).unwrap();
+    std::fs::rename(&aside, path).unwrap();
+    assert_eq!(packs(&dir).len(), 2);
+    let chunks = open(&dir);
+    chunks.alone().unwrap().retain(&|hash| *hash == hashes[0]).unwrap();
+    assert_eq!(packs(&dir).len(), 1);
+    assert_eq!(chunks.read(&hashes[0]).unwrap(), noise(1, 5000));
+    assert_eq!(chunks.droppable_bytes(&|_| true).unwrap(), 0);
+}
+
+#[test]
+fn nothing_is_dropped_while_somebody_adds() {
+    let (_dir, chunks) = store();
+    let kept = chunks.keep_all();
+    assert!(chunks.alone().is_none());
+    drop(kept);
+    assert!(chunks.alone().is_some());
+}
+
+/// Readers find what is written anew in its old place or its new one.
+#[test]
+fn what_is_read_while_packs_are_written_anew_is_always_there() {
+    let (_dir, chunks) = store();
+    let contents: Vec<Vec<u8>> = (0..40).map(|seed| noise(seed, 3000)).collect();
+    let live = put(&chunks, &contents.iter().map(Vec::as_slice).collect::<Vec<_>>());
+    let done = std::sync::atomic::AtomicBool::new(false);
+    let is_done = || done.load(std::sync::atomic::Ordering::Relaxed);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !is_done() {
+                    for (hash, content) in live.iter().zip(&contents) {
+                        assert_eq!(&chunks.read(hash).unwrap(), content);
+                    }
+                }
+            });
+        }
+        for round in 0..30 {
+            put(&chunks, &[&noise(1000 + round, 200_000)]);
+            chunks.join_all().unwrap();
+            // Now all are in a pack that is mostly dead.
+            chunks.alone().unwrap().retain(&|hash| live.contains(hash)).unwrap();
+        }
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
 }

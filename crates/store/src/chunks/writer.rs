@@ -37,6 +37,8 @@ pub struct Writer<'a> {
     own: HashSet<Hash>,
     compressor: Option<zstd::bulk::Compressor<'static>>,
     added: Added,
+    /// The packs made, when chunks are copied from one to another: then those that are there are put again.
+    copies: Option<Vec<PathBuf>>,
 }
 
 struct Open {
@@ -48,9 +50,19 @@ struct Open {
     written: u64,
 }
 
+impl Chunks {
+    /// Begins copying chunks from pack to pack.
+    pub(super) fn copier(&self) -> Writer<'_> {
+        let mut writer = Writer::new(self);
+        writer.copies = Some(Vec::new());
+        writer
+    }
+}
+
 impl<'a> Writer<'a> {
     pub(super) fn new(chunks: &'a Chunks) -> Self {
-        Self { chunks, pack: None, own: HashSet::new(), compressor: None, added: Added::default() }
+        let added = Added::default();
+        Self { chunks, pack: None, own: HashSet::new(), compressor: None, added, copies: None }
     }
 
     /// Adds a chunk, unless it is there, and tells its hash.
@@ -59,7 +71,7 @@ impl<'a> Writer<'a> {
             return Err(ChunkError::TooLarge(content.len()));
         }
         let hash = *blake3::hash(content).as_bytes();
-        if self.own.contains(&hash) || self.chunks.has(&hash)? {
+        if self.own.contains(&hash) || self.copies.is_none() && self.chunks.has(&hash)? {
             return Ok(hash);
         }
         let compressed = self.compress(content);
@@ -82,6 +94,12 @@ impl<'a> Writer<'a> {
     pub fn finish(mut self) -> Result<Added, ChunkError> {
         self.publish()?;
         Ok(self.added)
+    }
+
+    /// Makes the copies durable, and tells the new packs. They cannot be found yet.
+    pub(super) fn finish_copies(mut self) -> Result<(Added, Vec<PathBuf>), ChunkError> {
+        self.publish()?;
+        Ok((self.added, self.copies.take().unwrap_or_default()))
     }
 
     /// None when it does not get smaller.
@@ -110,7 +128,11 @@ impl<'a> Writer<'a> {
         let (path, bytes) = published?;
         self.own.clear();
         self.added.disk_bytes += bytes;
-        self.chunks.add(path)
+        match &mut self.copies {
+            Some(copies) => copies.push(path),
+            None => self.chunks.add(path)?,
+        }
+        Ok(())
     }
 }
 
