@@ -65,7 +65,12 @@ fn a_workspace_that_came_to_rest_has_a_snapshot_and_then_nothing_wakes() {
     support::wait_for("a first snapshot", || occasions(&home) == ["quiet"]);
     std::fs::write(home.at("a").join("f"), "one").unwrap();
     support::wait_for("a snapshot of the change", || occasions(&home) == ["quiet", "quiet"]);
-    // The snapshot is a change of the log itself, which the flusher tells of once more.
+    let is_sealed = || {
+        let history = home.weald(&["history", "a", "--json"]).json();
+        history[0]["state"] == "sealed"
+    };
+    support::wait_for("the last one to be sealed", is_sealed);
+    // Sealing is a change of the log itself, which the flusher tells of once more.
     std::thread::sleep(std::time::Duration::from_secs(7));
     let before = wakings(&home);
     std::thread::sleep(std::time::Duration::from_secs(2));

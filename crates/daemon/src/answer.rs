@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde_json::Value;
 use std::sync::Arc;
 use weald_fuse::Unmount;
-use weald_model::{Caller, Code, Fault, Progress};
+use weald_model::{Caller, Code, Fault, Progress, WorkspaceId};
 
 /// Carries out a request of `who`. `Stop` and `Log` are the control socket's own.
 pub(crate) fn answer(
@@ -45,6 +45,7 @@ pub(crate) fn answer(
         Request::SetConfig { key, value: text } => {
             let setting = forest.stores.config.set(&key, text.as_deref())?;
             forest.keeper.reread();
+            forest.sealer.changed(&loaded(forest));
             value(&setting)
         }
         Request::GcPlan { options } => value(&forest.gc_plan(&options)?),
@@ -68,6 +69,11 @@ pub(crate) fn answer(
         Request::Log(_) => Err(Fault::new(Code::Internal, "log is answered by the control socket")),
         Request::Stop => Err(Fault::new(Code::Internal, "stop is answered by the control socket")),
     }
+}
+
+/// The workspaces in memory.
+fn loaded(forest: &Forest) -> Vec<WorkspaceId> {
+    forest.all().iter().filter(|entry| entry.loaded().is_some()).map(|entry| entry.id).collect()
 }
 
 fn value<T: Serialize>(report: &T) -> Result<Value, Fault> {

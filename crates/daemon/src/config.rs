@@ -33,6 +33,8 @@ pub(crate) struct Config {
     pub(crate) quiet_secs: u64,
     /// Which automatic snapshots are kept.
     pub(crate) keep: Keep,
+    /// Snapshots are sealed.
+    pub(crate) seal: bool,
     /// Seconds in which every moment can be had back.
     pub(crate) window_secs: u64,
     /// Bytes of written content for each workspace after which that is cut short.
@@ -82,6 +84,7 @@ impl ConfigFile {
                 hourly: value("snapshots.keep_hourly")?.number(),
                 daily: value("snapshots.keep_daily")?.number(),
             },
+            seal: value("snapshots.seal")?.is_on(),
             window_secs: value("history.window")?.number(),
             window_bytes: value("history.bytes")?.number(),
         })

@@ -18,6 +18,8 @@ use weald_fuse::{Adapter, MemberId, Mount, Notifier};
 use weald_model::{Errno, Fault, WorkspaceId};
 use weald_store::registry::{State, WorkspaceRow};
 
+/// How long its lock may be held by somebody who only looks; longer means that the workspace is to be closed.
+const LOCK_PATIENCE: Duration = Duration::from_millis(50);
 /// How long a workspace may be in use by others before it is kept in memory after all.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(1);
 /// Pause between two looks.
@@ -164,6 +166,18 @@ impl Entry {
     /// The workspace when it is loaded.
     pub(crate) fn loaded(&self) -> Option<Arc<Workspace>> {
         locked(&self.loaded).clone()
+    }
+
+    /// False when it is not loaded, or somebody wants it not to be: they hold the lock for longer than a moment.
+    pub(crate) fn stays_loaded(&self) -> bool {
+        let since = Instant::now();
+        loop {
+            match self.loaded.try_lock() {
+                Ok(loaded) => return loaded.is_some(),
+                Err(_) if since.elapsed() > LOCK_PATIENCE => return false,
+                Err(_) => std::thread::sleep(CLOSE_PAUSE),
+            }
+        }
     }
 
     /// Makes what is loaded durable.

@@ -10,6 +10,7 @@ use crate::keeper::Keeper;
 use crate::locked;
 use crate::protocol::Target;
 use crate::report::{Refusal, Stopped};
+use crate::sealer::Sealer;
 use crate::stores::Stores;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -30,6 +31,8 @@ pub(crate) struct Forest {
     flusher: Mutex<Option<flush::Running>>,
     /// Takes snapshots by itself.
     pub(crate) keeper: Arc<Keeper>,
+    /// Seals snapshots in the background.
+    pub(crate) sealer: Arc<Sealer>,
     /// Shared while forks are made, exclusive while logs are deleted: a parent's log must not go before its fork has
     /// a row. Taken before any other lock.
     pub(crate) lineage: RwLock<()>,
@@ -63,6 +66,7 @@ impl Forest {
             pool,
             flusher: Mutex::new(Some(flusher)),
             keeper: Arc::default(),
+            sealer: Arc::default(),
             lineage: RwLock::default(),
             making: RwLock::default(),
             closing: AtomicBool::new(false),
@@ -70,6 +74,7 @@ impl Forest {
         });
         forest.reconcile()?;
         Keeper::start(&forest)?;
+        Sealer::start(&forest)?;
         for entry in forest.active() {
             // The entry remembers why; the others go on.
             let _ = forest.mount(&entry);
@@ -193,6 +198,7 @@ impl Forest {
     pub(crate) fn close(&self) -> Stopped {
         self.closing.store(true, Ordering::Release);
         self.keeper.stop();
+        self.sealer.stop();
         let mut unmounted = 0;
         for entry in self.active() {
             unmounted += u64::from(self.detach(&entry));

@@ -72,6 +72,7 @@ impl Keeper {
         forest.stores.shared.watch_changes(Box::new(move |ids| {
             if let Some(forest) = weak.upgrade() {
                 forest.keeper.changed(ids);
+                forest.sealer.changed(ids);
             }
         }));
         let (keeper, weak) = (forest.keeper.clone(), Arc::downgrade(forest));

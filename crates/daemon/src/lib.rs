@@ -42,6 +42,7 @@ mod reconcile;
 mod removal;
 mod rename;
 mod restore;
+mod sealer;
 mod sources;
 mod stores;
 mod survey;

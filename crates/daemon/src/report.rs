@@ -350,8 +350,21 @@ pub struct Status {
     pub disk_bytes: u64,
     /// Bytes free for it there.
     pub disk_free_bytes: u64,
+    /// The snapshot that is being sealed.
+    pub sealing: Option<SealingReport>,
     /// What is wrong and not tied to one command.
     pub faults: Vec<Refusal>,
+}
+
+/// A snapshot being sealed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SealingReport {
+    /// The workspace.
+    pub workspace: String,
+    /// Id of the snapshot.
+    pub snapshot: String,
+    /// Bytes of content looked at so far; what did not change is not looked at.
+    pub bytes: u64,
 }
 
 /// A setting, as `weald config` shows it.

@@ -12,6 +12,7 @@ use crate::{anchor, card, faults};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, PoisonError};
+use weald_engine::seal::SealCheck;
 use weald_engine::verify::{VerifiedLog, verify_log};
 use weald_engine::{Origin, Point};
 use weald_git::Repository;
@@ -22,6 +23,7 @@ use weald_store::log::{Head, LogError};
 use weald_store::registry::{State, WorkspaceRow};
 
 mod base;
+mod seals;
 
 /// Problems listed at most.
 const PROBLEMS_MAX: usize = 1_000;
@@ -59,9 +61,14 @@ impl Forest {
         let rows = round.rows(scope);
         let logs = round.logs(scope, &rows)?;
         let mut stored: BTreeMap<cas::Hash, Option<String>> = BTreeMap::new();
+        let mut seals = SealCheck::default();
         progress.stage("verifying logs", logs.len() as u64);
         for (id, until) in &logs {
+            let known = round.report.problems.len();
             if let Some(log) = round.log(*id, *until, &given) {
+                if log.sealed > 0 && round.report.problems.len() == known {
+                    round.seals(*id, *until, &mut seals);
+                }
                 let name = round.names.get(id).cloned();
                 stored.extend(log.stored.keys().map(|hash| (*hash, name.clone())));
                 round.compare_row(rows.iter().find(|row| row.id == *id), *id, &log);
@@ -77,6 +84,7 @@ impl Forest {
         if scope.entry.is_none() {
             round.everything_stored(&mut stored, &mut trees);
             round.registry();
+            round.packs();
         }
         round.stored_files(&stored, progress);
         round.manifests(&trees, scope.base, progress);

@@ -70,6 +70,7 @@ pub const OPERATIONS: &[&str] = &[
     "rename",
     "restore",
     "rmdir",
+    "seal",
     "setxattr",
     "snapshot",
     "symlink",

@@ -41,7 +41,7 @@ pub use base::Base;
 pub use diff::{Difference, diff};
 pub use history::{Changed, Occasion, Point, Seal, Snapshot};
 pub use past::Past;
-pub use sealing::{Placed, Sealed};
+pub use sealing::{Placed, SealJob, Sealed};
 pub use shared::Shared;
 pub use types::{AllocateMode, Cookie, DirEntry, RemovedEntry, RenameMode, Seek, StatFs, Summary, XattrMode};
 pub use workspace::{OpenError, Origin, Workspace};

@@ -17,7 +17,7 @@ use crate::state::State;
 use crate::workspace::Workspace;
 use weald_model::{Caller, Errno, SnapshotId};
 use weald_store::cas::Hash;
-use weald_store::chunks::Added;
+use weald_store::chunks::{Added, Kept};
 use weald_store::log::Place;
 
 /// What sealing a snapshot did.
@@ -27,6 +27,16 @@ pub struct Sealed {
     pub seal: Seal,
     /// What the store of chunks did not have yet.
     pub added: Added,
+}
+
+/// A snapshot being sealed.
+pub struct SealJob<'a> {
+    workspace: &'a Workspace,
+    id: SnapshotId,
+    past: Past,
+    /// The sealed snapshot that differs least, as far as order tells.
+    nearest: Option<Snapshot>,
+    _kept: Kept<'a>,
 }
 
 /// Bytes in a data segment that a sealed snapshot has in a chunk, too.
@@ -53,31 +63,29 @@ impl Workspace {
         snapshots
     }
 
-    /// Seals a snapshot. `proceed` is asked again and again with the bytes of content that were cut since, and says
-    /// whether to go on. None when it is not listed any more. Cost: what changed since the last sealed snapshot before.
-    pub fn seal(&self, id: SnapshotId, proceed: &dyn Fn(u64) -> bool) -> Result<Option<Sealed>, SealError> {
-        let find = |snapshot: &&Snapshot| snapshot.id == id;
-        // What an earlier one was sealed as is made use of, so it must not be dropped before the record.
-        let _kept = self.shared.chunks.keep_all();
+    /// Begins to seal a snapshot. None when it is not listed any more, is sealed, or was taken in another workspace.
+    /// No chunk is collected until the job is dropped.
+    pub fn begin_sealing(&self, id: SnapshotId) -> Result<Option<SealJob<'_>>, SealError> {
         let snapshots = self.snapshots();
-        let Some(snapshot) = snapshots.iter().find(find) else { return Ok(None) };
-        if let Some(seal) = snapshot.seal {
-            return Ok(Some(Sealed { seal, added: Added::default() }));
-        }
-        if snapshot.point.log != self.id() {
+        let Some(at) = snapshots.iter().position(|one| one.id == id) else { return Ok(None) };
+        let snapshot = &snapshots[at];
+        if snapshot.seal.is_some() || snapshot.point.log != self.id() {
             return Ok(None);
         }
+        // What an earlier one was sealed as is made use of, so it must not be dropped before the record.
+        let kept = self.shared.chunks.keep_all();
         let past = self.past(snapshot.point)?;
-        let before = self.sealed_before(&snapshots, snapshot);
-        let store = Store::new(&self.shared.chunks);
-        let kitchen = Kitchen { shared: &self.shared, base: &self.base, objects: &store, proceed };
-        let lineage = self.lineage();
-        let (_, root) = kitchen.seal(past.state(), (snapshot.point, lineage), before.as_ref())?;
-        let (_, checkpoint) = kitchen.checkpoint(past.state(), root, before.as_ref())?;
-        let added = store.finish()?;
-        let seal = Seal { root, checkpoint };
-        let is_listed = self.record_sealed(id, seal)?;
-        Ok(is_listed.then_some(Sealed { seal, added }))
+        let (before, behind) = snapshots.split_at(at);
+        let nearest = before.iter().rev().chain(behind).find(|one| one.seal.is_some());
+        Ok(Some(SealJob { workspace: self, id, past, nearest: nearest.cloned(), _kept: kept }))
+    }
+
+    /// Seals a snapshot, all at once. `proceed` is asked again and again with the bytes of content that were cut since,
+    /// and says whether to go on. None as for [`Workspace::begin_sealing`].
+    pub fn seal(&self, id: SnapshotId, proceed: &dyn Fn(u64) -> bool) -> Result<Option<Sealed>, SealError> {
+        let Some(job) = self.begin_sealing(id)? else { return Ok(None) };
+        let sealed = job.put(proceed)?;
+        Ok(job.record(&sealed)?.then_some(sealed))
     }
 
     /// A sealed snapshot, read from its objects alone. What was open without a name then is not in it, and history is
@@ -108,21 +116,30 @@ impl Workspace {
             Ok(())
         })
     }
+}
 
-    /// The sealed snapshot that differs least, as far as order tells: the last one before, or the first behind.
-    fn sealed_before(&self, snapshots: &[Snapshot], snapshot: &Snapshot) -> Option<Earlier> {
-        let at = snapshots.iter().position(|one| one.id == snapshot.id)?;
-        let (before, behind) = snapshots.split_at(at);
-        let nearest = before.iter().rev().chain(behind).find(|one| one.seal.is_some())?;
-        earlier(&self.shared, &self.base, nearest).ok()
+impl SealJob<'_> {
+    /// Puts everything the snapshot is sealed as into the store of chunks, and makes it durable. Takes no lock that a
+    /// program in the workspace waits for. Cost: what changed since the sealed snapshot next to it.
+    pub fn put(&self, proceed: &dyn Fn(u64) -> bool) -> Result<Sealed, SealError> {
+        let Workspace { shared, base, .. } = self.workspace;
+        let before = self.nearest.as_ref().and_then(|nearest| earlier(shared, base, nearest).ok());
+        let store = Store::new(&shared.chunks);
+        let kitchen = Kitchen { shared, base, objects: &store, proceed };
+        let (state, lineage) = (self.past.state(), self.workspace.lineage());
+        let (_, root) = kitchen.seal(state, (self.past.point(), lineage), before.as_ref())?;
+        let (_, checkpoint) = kitchen.checkpoint(state, root, before.as_ref())?;
+        let added = store.finish()?;
+        Ok(Sealed { seal: Seal { root, checkpoint }, added })
     }
 
-    /// False when the snapshot is not listed any more.
-    fn record_sealed(&self, id: SnapshotId, seal: Seal) -> Result<bool, SealError> {
-        let (uid, gid) = self.base.owner();
-        let is_listed = self.change_with(&Caller::owner(uid, gid), &[], |state, _| {
-            let is_listed = state.history.find(id).is_some();
-            Ok((is_listed.then_some(Change::Sealed { snapshot: id, seal }), is_listed))
+    /// Says in the log that it is sealed. False when it is not listed any more.
+    pub fn record(&self, sealed: &Sealed) -> Result<bool, SealError> {
+        let (uid, gid) = self.workspace.base.owner();
+        let change = Change::Sealed { snapshot: self.id, seal: sealed.seal };
+        let is_listed = self.workspace.change_with(&Caller::owner(uid, gid), &[], |state, _| {
+            let is_listed = state.history.find(self.id).is_some();
+            Ok((is_listed.then_some(change), is_listed))
         })?;
         Ok(is_listed)
     }

@@ -22,6 +22,8 @@ pub struct VerifiedLog {
     pub origin: Option<Origin>,
     /// Stored files that records name, and the first record that does.
     pub stored: BTreeMap<[u8; 32], u64>,
+    /// Records that say a snapshot was sealed.
+    pub sealed: u64,
     /// How much was looked at.
     pub amount: Amount,
 }
@@ -35,10 +37,16 @@ pub fn verify_log(
     expected: &Expected<'_>,
     report: &mut Report<'_>,
 ) -> Result<VerifiedLog, LogError> {
-    let mut seen =
-        Seen { id, origin: None, named: Vec::new(), gone: Pieces::default(), stored: BTreeMap::new() };
+    let mut seen = Seen {
+        id,
+        origin: None,
+        named: Vec::new(),
+        gone: Pieces::default(),
+        stored: BTreeMap::new(),
+        sealed: 0,
+    };
     let frames = shared.logs.verify_frames(id, expected, &mut |record| seen.record(record), report)?;
-    let Seen { origin, mut named, mut gone, stored, .. } = seen;
+    let Seen { origin, mut named, mut gone, stored, sealed, .. } = seen;
     // Moving makes holes in data segments.
     let _none_is_moved = shared.moving.lock().unwrap_or_else(PoisonError::into_inner);
     if let Ok(all) = shared.given_back_of(id) {
@@ -57,7 +65,7 @@ pub fn verify_log(
             amount += verify_moved(shared, &named, report);
         }
     }
-    Ok(VerifiedLog { last: frames.last, origin, stored, amount })
+    Ok(VerifiedLog { last: frames.last, origin, stored, sealed, amount })
 }
 
 /// Reads what a record wrote from where it is by now, and compares its hash.
@@ -104,6 +112,7 @@ struct Seen {
     named: Vec<Named>,
     gone: Pieces,
     stored: BTreeMap<[u8; 32], u64>,
+    sealed: u64,
 }
 
 impl Seen {
@@ -128,6 +137,10 @@ impl Seen {
             }
             Change::Reclaimed { pieces } => {
                 pieces.iter().for_each(|piece| self.gone.add(*piece));
+                Ok(())
+            }
+            Change::Sealed { .. } => {
+                self.sealed += 1;
                 Ok(())
             }
             Change::Attach { hash, .. } => {

@@ -13,11 +13,12 @@ use weald_model::Fault;
 /// Lines that people are shown unless they ask for more.
 const SHOWN: u64 = 40;
 
-const HEADINGS: [(&str, Align); 6] = [
+const HEADINGS: [(&str, Align); 7] = [
     ("@", Align::Right),
     ("ID", Align::Left),
     ("WHEN", Align::Left),
     ("WHY", Align::Left),
+    ("STATE", Align::Left),
     ("TAGS", Align::Left),
     ("NOTE", Align::Left),
 ];
@@ -103,6 +104,7 @@ fn line(snapshot: &SnapshotReport) -> Vec<String> {
         snapshot.id.clone(),
         words::ago(now() - snapshot.created_at.0),
         snapshot.occasion.replace('-', " "),
+        snapshot.state.clone(),
         words::harmless(&snapshot.tags.join(", ")),
         words::harmless(first_line),
     ]

@@ -37,9 +37,10 @@ fn show(found: &Verification) {
         count => output::alarming(&words::count(count, "problem")),
     };
     output::text_line(&format!(
-        "{verdict}  {}, {}, {} checked",
+        "{verdict}  {}, {}, {}, {} checked",
         words::count(found.checked_objects, "object"),
         words::size(found.checked_bytes),
+        words::count(found.checked_roots, "sealed snapshot"),
         words::count(found.checked_anchors, "anchor"),
     ));
 }

@@ -80,6 +80,12 @@ pub(crate) const KEYS: &[Key] = &[
         about: "and the newest of each day, for so many days; tagged and asked-for ones always stay",
     },
     Key {
+        name: "snapshots.seal",
+        kind: Kind::Switch,
+        default: Value::Switch(true),
+        about: "seal snapshots in the background: one hash for all they show, equal content kept once",
+    },
+    Key {
         name: "history.window",
         kind: Kind::Span(0, 100 * YEAR),
         default: Value::Span(7 * DAY),

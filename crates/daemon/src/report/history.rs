@@ -66,8 +66,10 @@ pub struct SnapshotReport {
     pub tags: Vec<String>,
     /// When it was taken.
     pub created_at: Moment,
-    /// `taken`: durable; content lies where it was written.
+    /// `taken`: durable, content lies where it was written; `sealed`: also under one hash, in the store of chunks.
     pub state: String,
+    /// Hash of everything it shows, once it is sealed.
+    pub root: Option<String>,
     /// Why it was taken: `asked`, `timer`, `quiet`, `before-restore`, `before-remove`, `before-merge`, `before-run`.
     pub occasion: String,
     /// The N of `@N`: 1 is the last one.

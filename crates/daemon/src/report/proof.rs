@@ -27,6 +27,9 @@ pub struct Verification {
     pub checked_objects: u64,
     /// Bytes that were checked.
     pub checked_bytes: u64,
+    /// Sealed snapshots whose root was computed again, from their objects and from the log.
+    #[serde(default)]
+    pub checked_roots: u64,
     /// Anchors and kept heads that were compared.
     pub checked_anchors: u64,
     /// What is wrong; at most a thousand are listed.

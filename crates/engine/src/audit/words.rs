@@ -149,6 +149,10 @@ fn history(change: &Change, logged: &mut Logged) {
             logged.operation = "snapshot";
             logged.detail = Some(format!("{id} {} {note}", occasion.as_str()).trim_end().to_owned());
         }
+        Change::Sealed { snapshot, seal } => {
+            logged.operation = "seal";
+            logged.detail = Some(format!("{snapshot} {}", weald_store::cas::hex(&seal.root)));
+        }
         Change::DropSnapshot { id } => {
             logged.operation = "drop-snapshot";
             logged.detail = Some(id.to_string());

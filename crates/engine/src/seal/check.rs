@@ -13,12 +13,18 @@ use super::read::checkpointed_state;
 use super::recipe::{Item, Kitchen};
 use super::store::Store;
 use super::tree;
-use crate::history::Snapshot;
+use crate::Shared;
+use crate::base::Base;
+use crate::history::{Point, Snapshot};
 use crate::past::Past;
+use crate::replay::Replay;
+use crate::workspace::OpenError;
 use std::cell::Cell;
-use std::collections::HashSet;
-use weald_model::Errno;
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+use weald_model::{Errno, WorkspaceId};
 use weald_store::cas::Hash;
+use weald_store::log::LogError;
 
 /// Sees the hash of an object, and of a chunk of content its length.
 type EachObject<'a> = dyn FnMut(&Hash, Option<u32>) -> Result<(), SealError> + 'a;
@@ -94,6 +100,39 @@ impl SealCheck {
         self.object_bytes += bytes;
         Ok(())
     }
+}
+
+/// Checks the sealed snapshots that a log lists at record `last`, or at its end, and that were taken in it. Each is compared
+/// with what a replay from the first record on shows; `each` is told how it is. Nothing is loaded or changed. Cost: two
+/// replays, and the content that snapshots show.
+pub fn check_seals(
+    shared: &Arc<Shared>,
+    (log, base): (WorkspaceId, &Base),
+    last: Option<u64>,
+    check: &mut SealCheck,
+    each: &mut dyn FnMut(&Snapshot, Result<(), String>),
+) -> Result<(), OpenError> {
+    let mut replay = Replay::new(shared, log, base);
+    let visited = shared.logs.replay_until(log, last.unwrap_or(u64::MAX), &mut |record| replay.visit(record));
+    match visited {
+        Ok(()) | Err(LogError::Short { .. }) => {}
+        Err(error) => return replay.failed(error),
+    }
+    let listed = replay.finish()?.0.history.snapshots().into_iter();
+    let listed = listed.filter(|one| one.point.log == log && one.seal.is_some());
+    let listed: BTreeMap<u64, Snapshot> = listed.map(|snapshot| (snapshot.point.seq, snapshot)).collect();
+    let Some((last, _)) = listed.last_key_value() else { return Ok(()) };
+    let mut replay = Replay::new(shared, log, base);
+    let visited = shared.logs.replay_until(log, *last, &mut |record| {
+        let point = Point { log, seq: record.seq };
+        replay.visit(record)?;
+        if let (Some(snapshot), Some(state)) = (listed.get(&point.seq), replay.state()) {
+            let past = Past::new(shared.clone(), base.clone(), point, state.clone());
+            each(snapshot, check.check(&past, snapshot));
+        }
+        Ok(())
+    });
+    visited.or_else(|error| replay.failed(error))
 }
 
 /// Shows the hash of every object of a sealed snapshot that is not in `seen`: pages with None, chunks of content with

@@ -22,7 +22,7 @@ mod recipe;
 mod store;
 mod tree;
 
-pub use check::SealCheck;
+pub use check::{SealCheck, check_seals};
 pub(crate) use header::{Checkpoint, Header};
 pub(crate) use make::Earlier;
 pub use object::{Objects, SealError};

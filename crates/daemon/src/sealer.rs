@@ -1,0 +1,178 @@
+//! Seals snapshots in the background.
+//!
+//! One thread for all workspaces, asleep while there is nothing to seal. Sealed are the snapshots somebody or something
+//! asked for, and the newest of those taken by itself: the others will be thinned. What costs (reading, cutting,
+//! hashing, writing) is done by a thread of the lowest priority, which takes no lock that a program waits for; only the
+//! record is written at ordinary priority. It stops within a chunk when the daemon ends, the workspace is unmounted,
+//! or the setting `snapshots.seal` is off. Failing is told in daemon.log; the snapshot stays `taken` and is tried again.
+//! Read next: `weald_engine::SealJob`, `keeper` (which takes snapshots).
+
+use crate::entry::Entry;
+use crate::forest::Forest;
+use crate::locked;
+use crate::report::SealingReport;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
+use weald_engine::seal::SealError;
+use weald_engine::{Occasion, SealJob, Sealed, Snapshot, Workspace};
+use weald_model::{Fault, SnapshotId, WorkspaceId};
+
+/// Lowest priority there is (setpriority(2)); the priority of its disk requests follows from it.
+const NICE: i32 = 19;
+/// Below this, what is free is left to the workspaces.
+const FREE_BYTES_MIN: u64 = 512 << 20;
+/// How long a workspace is left alone after its snapshot could not be sealed.
+const PAUSE: Duration = Duration::from_secs(60);
+
+/// What the thread and those who wake it share.
+#[derive(Default)]
+pub(crate) struct Sealer {
+    news: Mutex<News>,
+    woken: Condvar,
+    stopped: AtomicBool,
+    now: Mutex<Option<Now>>,
+    /// Bytes of content that were cut of the snapshot being sealed.
+    bytes: AtomicU64,
+}
+
+#[derive(Default)]
+struct News {
+    changed: BTreeSet<WorkspaceId>,
+    stopped: bool,
+}
+
+/// What is being sealed.
+#[derive(Clone, Copy)]
+struct Now {
+    workspace: WorkspaceId,
+    snapshot: SnapshotId,
+}
+
+impl Sealer {
+    /// Tells that workspaces changed. Never blocks for long.
+    pub(crate) fn changed(&self, ids: &[WorkspaceId]) {
+        locked(&self.news).changed.extend(ids);
+        self.woken.notify_one();
+    }
+
+    /// Has the thread stop what it does, and end. Does not wait for it.
+    pub(crate) fn stop(&self) {
+        self.stopped.store(true, Ordering::Relaxed);
+        locked(&self.news).stopped = true;
+        self.woken.notify_one();
+    }
+
+    /// Starts the thread.
+    pub(crate) fn start(forest: &Arc<Forest>) -> Result<(), Fault> {
+        let (sealer, weak) = (forest.sealer.clone(), Arc::downgrade(forest));
+        let thread = std::thread::Builder::new().name("sealer".to_owned());
+        let spawned = thread.spawn(move || sealer.run(&weak));
+        spawned.map(drop).map_err(|error| Fault::host("starting a thread", &error))
+    }
+
+    fn run(&self, forest: &Weak<Forest>) {
+        let mut failed: HashMap<WorkspaceId, Instant> = HashMap::new();
+        while let Some(ids) = self.wait() {
+            let Some(forest) = forest.upgrade() else { return };
+            if !is_wanted(&forest) {
+                continue;
+            }
+            failed.retain(|_, since| since.elapsed() < PAUSE);
+            for id in ids.into_iter().filter(|id| !failed.contains_key(id)).collect::<Vec<_>>() {
+                if let Err(error) = self.seal_all(&forest, id) {
+                    failed.insert(id, Instant::now());
+                    eprintln!("weald: sealing a snapshot of {id}: {error}");
+                }
+            }
+        }
+    }
+
+    /// Waits for news. None when stopped.
+    fn wait(&self) -> Option<BTreeSet<WorkspaceId>> {
+        let idle = |news: &mut News| news.changed.is_empty() && !news.stopped;
+        let news = self.woken.wait_while(locked(&self.news), idle);
+        let mut news = news.unwrap_or_else(PoisonError::into_inner);
+        (!news.stopped).then(|| std::mem::take(&mut news.changed))
+    }
+
+    /// Seals what is to be sealed of a workspace, the oldest first.
+    fn seal_all(&self, forest: &Forest, id: WorkspaceId) -> Result<(), SealError> {
+        let Some(entry) = forest.by_id(id) else { return Ok(()) };
+        loop {
+            // One that is not in memory did not change.
+            let Some(workspace) = entry.loaded() else { return Ok(()) };
+            let Some(snapshot) = next(&workspace) else { return Ok(()) };
+            if !has_room(forest) || !self.seal_one(&entry, &workspace, snapshot.id)? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Seals one. False when something else is more important.
+    fn seal_one(&self, entry: &Entry, workspace: &Workspace, id: SnapshotId) -> Result<bool, SealError> {
+        let Some(job) = workspace.begin_sealing(id)? else { return Ok(false) };
+        self.bytes.store(0, Ordering::Relaxed);
+        *locked(&self.now) = Some(Now { workspace: workspace.id(), snapshot: id });
+        let proceed = |bytes| {
+            self.bytes.fetch_add(bytes, Ordering::Relaxed);
+            !self.stopped.load(Ordering::Relaxed) && entry.stays_loaded()
+        };
+        let sealed = aside(&job, &proceed);
+        *locked(&self.now) = None;
+        match sealed {
+            Ok(sealed) => Ok(job.record(&sealed)?),
+            Err(SealError::Stopped) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What is being sealed.
+    pub(crate) fn report(&self, forest: &Forest) -> Option<SealingReport> {
+        let now = (*locked(&self.now))?;
+        Some(SealingReport {
+            workspace: forest.by_id(now.workspace)?.name(),
+            snapshot: now.snapshot.to_string(),
+            bytes: self.bytes.load(Ordering::Relaxed),
+        })
+    }
+}
+
+/// Does the work on a thread of the lowest priority.
+fn aside(job: &SealJob<'_>, proceed: &(dyn Fn(u64) -> bool + Sync)) -> Result<Sealed, SealError> {
+    let work = || {
+        // Without it the work is done all the same.
+        let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICE);
+        job.put(&|bytes| proceed(bytes))
+    };
+    std::thread::scope(|scope| scope.spawn(work).join())
+        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+/// The next snapshot to seal.
+fn next(workspace: &Workspace) -> Option<Snapshot> {
+    let newest = workspace.snapshots().pop()?.id;
+    let mut unsealed = workspace.unsealed();
+    unsealed.retain(|one| one.id == newest || !is_thinned(one.occasion));
+    unsealed.into_iter().next()
+}
+
+/// True for those that go when there are enough younger ones.
+fn is_thinned(occasion: Occasion) -> bool {
+    matches!(occasion, Occasion::Timer | Occasion::Quiet)
+}
+
+fn has_room(forest: &Forest) -> bool {
+    forest.stores.home.disk().space().is_ok_and(|space| space.available >= FREE_BYTES_MIN)
+}
+
+fn is_wanted(forest: &Forest) -> bool {
+    match forest.stores.config.read() {
+        Ok(config) => config.seal,
+        Err(fault) => {
+            eprintln!("weald: no snapshot is sealed: {fault}");
+            false
+        }
+    }
+}
