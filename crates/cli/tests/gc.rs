@@ -35,7 +35,7 @@ fn files(home: &Home) -> Vec<(PathBuf, u64)> {
         }
     }
     let mut found = Vec::new();
-    for dir in ["manifests", "cas", "logs", "repos"] {
+    for dir in ["manifests", "cas", "chunks", "logs", "repos"] {
         walk(&home.home().join(dir), &mut found);
     }
     found.sort();

@@ -15,6 +15,7 @@ use weald_model::{Code, Fault};
 use weald_store::cas;
 use weald_store::publish::publish;
 
+mod chunks;
 mod history;
 mod run;
 mod survey;

@@ -430,6 +430,8 @@ pub enum GcKind {
     Stored,
     /// A file that was never finished.
     Temporary,
+    /// Chunks that no sealed snapshot and no log names.
+    Chunk,
 }
 
 /// One thing a plan takes away.

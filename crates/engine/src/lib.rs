@@ -22,6 +22,7 @@ mod kept;
 mod moved;
 pub mod moving;
 mod names;
+pub mod needed;
 mod past;
 mod persistent_map;
 pub mod programs;

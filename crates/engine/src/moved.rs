@@ -90,8 +90,13 @@ impl MovedLog {
         (offset < *to).then_some(*table)
     }
 
-    pub(crate) fn tables(&self) -> BTreeSet<Hash> {
-        self.by_start.values().map(|(_, table)| *table).collect()
+    /// Those of which not everything is in `gone`: the others may be gone, too.
+    pub(crate) fn tables(&self, gone: &Pieces) -> BTreeSet<Hash> {
+        let left = self
+            .by_start
+            .iter()
+            .filter(|((file, from), (to, _))| !gone.covers(&Piece { file: *file, from: *from, to: *to }));
+        left.map(|(_, (_, table))| *table).collect()
     }
 
     pub(crate) fn pieces(&self) -> Pieces {
@@ -259,12 +264,18 @@ impl Shared {
         Ok(())
     }
 
-    /// Everything that was moved out of a log, with where it is.
-    pub(crate) fn moved_entries(&self, log: WorkspaceId, each: &mut dyn FnMut(&Entry)) -> Result<()> {
-        for hash in self.moved_of(log)?.tables() {
+    /// Everything that was moved out of a log and is not in `gone`, by table.
+    pub(crate) fn moved_entries(
+        &self,
+        log: WorkspaceId,
+        gone: &Pieces,
+        each: &mut dyn FnMut(&Hash, &Entry),
+    ) -> Result<()> {
+        for hash in self.moved_of(log)?.tables(gone) {
             let bytes = self.chunks.read(&hash).map_err(|error| error.errno())?;
             let table = Table::decode(&bytes).map_err(|_| Errno::Io)?;
-            table.entries.iter().for_each(&mut *each);
+            let left = table.entries.iter().filter(|entry| gone.at(entry.file, entry.offset).is_none());
+            left.for_each(|entry| each(&hash, entry));
         }
         Ok(())
     }

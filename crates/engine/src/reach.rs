@@ -197,7 +197,8 @@ impl Reach {
         let _none_is_moved = shared.moving.lock().unwrap_or_else(PoisonError::into_inner);
         let gone = shared.given_back_of(id).map_err(OpenError::Past)?;
         let mut skipped = Pieces::clone(&gone);
-        shared.moved_of(id).map_err(OpenError::Past)?.pieces().iter().for_each(|piece| skipped.add(piece));
+        let moved = shared.moved_of(id).map_err(OpenError::Past)?.pieces();
+        moved.iter().for_each(|piece| skipped.add(piece));
         let mut dead = Pieces::default();
         let mut look = |entry: Piece| {
             if !self.is_live(id, &entry) {
@@ -205,16 +206,18 @@ impl Reach {
             }
         };
         shared.logs.entries(id, member.end, &skipped, &mut look)?;
-        let moved = shared.moved_entries(id, &mut |entry| {
+        let shown = shared.moved_entries(id, &gone, &mut |_, entry| {
             // What was put since looking began may be in states that nobody named, also when it was moved already.
             let at = (entry.file & !Place::DATA, entry.piece().from);
-            let is_old = at < (member.end.segment, u64::from(member.end.offset));
-            if is_old && gone.at(entry.file, entry.offset).is_none() {
+            if at < (member.end.segment, u64::from(member.end.offset)) {
                 look(entry.piece());
             }
         });
-        moved.map_err(OpenError::Past)?;
-        Ok(dead.iter().filter(|piece| piece.block_bytes() >= PIECE_BYTES_MIN).collect())
+        shown.map_err(OpenError::Past)?;
+        let is_worth = |piece: &Piece| {
+            piece.block_bytes() >= PIECE_BYTES_MIN || moved.overlaps(piece.file, piece.from, piece.to)
+        };
+        Ok(dead.iter().filter(is_worth).collect())
     }
 
     /// What is reached may begin within what claims to be an entry, when its header is damaged.

@@ -66,14 +66,14 @@ impl Workspace {
     /// Begins to seal a snapshot. None when it is not listed any more, is sealed, or was taken in another workspace.
     /// No chunk is collected until the job is dropped.
     pub fn begin_sealing(&self, id: SnapshotId) -> Result<Option<SealJob<'_>>, SealError> {
+        // What an earlier one was sealed as is made use of, so it must not be dropped before the record.
+        let kept = self.shared.chunks.keep_all();
         let snapshots = self.snapshots();
         let Some(at) = snapshots.iter().position(|one| one.id == id) else { return Ok(None) };
         let snapshot = &snapshots[at];
         if snapshot.seal.is_some() || snapshot.point.log != self.id() {
             return Ok(None);
         }
-        // What an earlier one was sealed as is made use of, so it must not be dropped before the record.
-        let kept = self.shared.chunks.keep_all();
         let past = self.past(snapshot.point)?;
         let (before, behind) = snapshots.split_at(at);
         let nearest = before.iter().rev().chain(behind).find(|one| one.seal.is_some());

@@ -15,7 +15,7 @@ use weald_model::{Code, Fault, Oid, WorkspaceId};
 use weald_store::home::HomeManifestError;
 
 /// Directories of a home.
-const DIRECTORIES: [&str; 5] = ["repos", "manifests", "cas", "logs", "making"];
+const DIRECTORIES: [&str; 6] = ["repos", "manifests", "cas", "chunks", "logs", "making"];
 /// Space below which writes will soon fail.
 const LOW_SPACE_BYTES: u64 = 1 << 30;
 

@@ -5,6 +5,7 @@
 //! Read next: the engine's `reach`, which decides about content; `thinning`, which decides about snapshots.
 
 use super::Found;
+use super::chunks::{Going, Needs};
 use crate::config::Config;
 use crate::entry::Entry;
 use crate::faults;
@@ -30,9 +31,12 @@ struct Rules {
     now: Timestamp,
 }
 
+/// Snapshots that a plan drops, by the workspace that lists them.
+pub(super) type Dropped = HashSet<(WorkspaceId, SnapshotId)>;
+
 /// Workspaces forked from each other, loaded.
-struct Family {
-    members: Vec<(Arc<Entry>, Arc<Workspace>)>,
+pub(super) struct Family {
+    pub(super) members: Vec<(Arc<Entry>, Arc<Workspace>)>,
 }
 
 /// True when `now` has all of an item of an earlier plan.
@@ -46,13 +50,24 @@ fn pieces_of(item: &GcItem) -> Pieces {
 }
 
 impl Forest {
-    /// Finds both.
-    pub(super) fn survey_history(&self, options: &GcOptions, found: &mut Found) -> Result<(), Fault> {
+    /// Finds both, and which chunks are needed when they are gone, and when only the logs in `stay` are left.
+    pub(super) fn survey_history(
+        &self,
+        options: &GcOptions,
+        stay: &HashSet<WorkspaceId>,
+        found: &mut Found,
+    ) -> Result<Needs, Fault> {
         let rules = self.rules(options)?;
+        let mut needs = Needs::default();
         for entries in self.families() {
-            self.with_family(entries, found, |family, found| survey_family(family, &rules, found));
+            let looked = self.with_family(entries, found, |family, found| {
+                let (dropped, unreached) = survey_family(family, &rules, found);
+                let going = Going { dropped, pieces: unreached.map(|unreached| unreached.pieces().clone()) };
+                needs.family(family, stay, &going, found);
+            });
+            needs.is_known &= looked.is_some();
         }
-        Ok(())
+        Ok(needs)
     }
 
     fn rules(&self, options: &GcOptions) -> Result<Rules, Fault> {
@@ -61,7 +76,7 @@ impl Forest {
     }
 
     /// Workspaces by the one their line of forks began with.
-    fn families(&self) -> Vec<Vec<Arc<Entry>>> {
+    pub(super) fn families(&self) -> Vec<Vec<Arc<Entry>>> {
         let mut families: BTreeMap<WorkspaceId, Vec<Arc<Entry>>> = BTreeMap::new();
         for entry in self.all() {
             families.entry(self.root_of(&entry)).or_default().push(entry);
@@ -70,7 +85,7 @@ impl Forest {
     }
 
     /// Loads a family, and lets those go afterwards that were not in memory.
-    fn with_family<T>(
+    pub(super) fn with_family<T>(
         &self,
         entries: Vec<Arc<Entry>>,
         found: &mut Found,
@@ -160,7 +175,7 @@ fn snapshot_id(hex: &str) -> Option<SnapshotId> {
 }
 
 /// Tells what of a family can go. The snapshots that the plan drops count as gone.
-fn survey_family(family: &Family, rules: &Rules, found: &mut Found) {
+fn survey_family(family: &Family, rules: &Rules, found: &mut Found) -> (Dropped, Option<Unreached>) {
     let mut dropped = HashSet::new();
     for (entry, workspace) in family.kept() {
         let snapshots = workspace.snapshots();
@@ -178,9 +193,13 @@ fn survey_family(family: &Family, rules: &Rules, found: &mut Found) {
                 let bytes = unreached.bytes(*log).unwrap_or(0);
                 found.items.extend(family.content_item(*log, pieces, bytes));
             }
+            (dropped, Some(unreached))
         }
-        Ok(None) => {}
-        Err(fault) => found.skip(&family.members[0].0.name(), &fault),
+        Ok(None) => (dropped, None),
+        Err(fault) => {
+            found.skip(&family.members[0].0.name(), &fault);
+            (dropped, None)
+        }
     }
 }
 
@@ -207,16 +226,12 @@ fn give_back(family: &Family, rules: &Rules, wanted: &BTreeMap<WorkspaceId, &GcI
 
 impl Family {
     /// Those whose present stays.
-    fn kept(&self) -> impl Iterator<Item = &(Arc<Entry>, Arc<Workspace>)> {
+    pub(super) fn kept(&self) -> impl Iterator<Item = &(Arc<Entry>, Arc<Workspace>)> {
         self.members.iter().filter(|(entry, _)| matches!(entry.state(), State::Active | State::Trashed))
     }
 
     /// Content that nothing which stays reaches; None when there is no large content at all.
-    fn unreached(
-        &self,
-        rules: &Rules,
-        dropped: &HashSet<(WorkspaceId, SnapshotId)>,
-    ) -> Result<Option<Unreached>, Fault> {
+    fn unreached(&self, rules: &Rules, dropped: &Dropped) -> Result<Option<Unreached>, Fault> {
         if !self.members.iter().any(|(_, workspace)| workspace.has_data()) {
             return Ok(None);
         }

@@ -1,6 +1,6 @@
 //! Carrying out a plan.
 //!
-//! Order: snapshots, content, logs, pins, clones, then what can be made again. Each step is whole or not begun at a crash: logs are
+//! Order: snapshots, content, logs, pins, clones, what can be made again, and last the chunks that only these needed. Each step is whole or not begun at a crash: logs are
 //! renamed aside first, files go one by one after the rows that name them. A run that was cut off leaves the rest
 //! for the next plan.
 //! Locks: workspaces in the making and forks wait, or keep the run out, from the second look to the end.
@@ -18,9 +18,9 @@ use weald_model::{Fault, Oid, WorkspaceId};
 use weald_store::cas;
 
 /// How long forks under way are waited for.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 /// Pause between two tries.
-const PAUSE: Duration = Duration::from_millis(5);
+pub(super) const PAUSE: Duration = Duration::from_millis(5);
 
 impl Forest {
     /// Takes away what a saved plan says, all of it or, when any of it is needed now, nothing.
@@ -91,6 +91,7 @@ impl Forest {
                 remove_file(&paths.manifests().join(format!("{}.wm", item.id)))?;
             }
             GcKind::Stored => self.take_stored(&item.id)?,
+            GcKind::Chunk => return self.take_chunks(),
             GcKind::Temporary => {
                 let path = paths.root().join(&item.id);
                 if path.is_dir() { remove_dir(&path)? } else { remove_file(&path)? }

@@ -22,10 +22,12 @@ impl Forest {
     /// Everything that could be taken away now.
     pub(super) fn survey(&self, options: &GcOptions) -> Result<Found, Fault> {
         let mut found = Found::default();
-        self.survey_history(options, &mut found)?;
         let mut rows: Vec<WorkspaceRow> = self.all().iter().map(|entry| entry.row()).collect();
         self.logs(&mut rows, &mut found);
         // From here on `rows` are those that stay.
+        let stay = rows.iter().map(|row| row.id).collect();
+        let needs = self.survey_history(options, &stay, &mut found)?;
+        self.survey_chunks(&needs, &mut found);
         self.manifests(&rows, &mut found)?;
         self.content(&rows, &mut found)?;
         self.clones(&rows, &mut found)?;

@@ -22,6 +22,7 @@ mod recipe;
 mod store;
 mod tree;
 
+pub(crate) use check::reach;
 pub use check::{SealCheck, check_seals};
 pub(crate) use header::{Checkpoint, Header};
 pub(crate) use make::Earlier;

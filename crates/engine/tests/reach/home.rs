@@ -8,7 +8,7 @@ use std::sync::Arc;
 use weald_engine::moving::MovedAmount;
 use weald_engine::reach::{Reach, Unreached};
 use weald_engine::verify::verify_log;
-use weald_engine::{Base, Occasion, Point, Shared, Workspace};
+use weald_engine::{Base, Occasion, Point, Shared, Snapshot, Workspace};
 use weald_model::{Caller, Errno, FileKind, Ino, Result, SetAttr, SnapshotId, Timestamp, WorkspaceId};
 use weald_store::cas::Cas;
 use weald_store::chunks::Chunks;
@@ -68,6 +68,18 @@ pub(crate) enum Step {
     Restart,
     /// The power is cut.
     Crash {
+        seed: u64,
+    },
+    /// A listed snapshot is sealed, and its content moved.
+    Seal {
+        stem: usize,
+        which: usize,
+    },
+    /// Chunks that nobody needs go.
+    DropChunks,
+    /// The same; one call of the disk fails, and the power is cut.
+    DropChunksCrash {
+        call: u64,
         seed: u64,
     },
     /// Content of the present is moved to the store of chunks.
@@ -229,6 +241,8 @@ impl Home {
                     stem.note(time, model);
                 }
             }
+            // Who gives back keeps forks waiting: one made now is of no family that was looked at.
+            Step::Fork { .. } if self.phase.is_some() => {}
             Step::Fork { stem } => self.fork(stem, None),
             Step::ForkAt { stem, which } => {
                 let points = self.all_points(stem % self.stems.len());
@@ -243,6 +257,21 @@ impl Home {
             }
             Step::Restart => self.reopen(),
             Step::Crash { seed } => self.crash(seed),
+            Step::Seal { stem, which } => {
+                self.seal(stem, which).unwrap();
+                self.check();
+            }
+            Step::DropChunks => {
+                self.drop_chunks().unwrap();
+                self.check();
+            }
+            Step::DropChunksCrash { call, seed } => {
+                self.disk.fail_call(call, Failure::Io);
+                let _ = self.drop_chunks();
+                self.disk.clear_failure();
+                self.crash(seed);
+                self.check();
+            }
             Step::Move { stem } => {
                 self.move_content(stem).unwrap();
                 self.check();
@@ -307,6 +336,9 @@ impl Home {
             for snapshot in listed.filter(|snapshot| !stem.lost.contains(&snapshot.id)) {
                 let model = self.model(at, snapshot.point);
                 self.is_at(at, snapshot.point, &model);
+                if snapshot.seal.is_some() && snapshot.point.log == stem.engine.id() {
+                    self.is_sealed_at(at, &snapshot, &model);
+                }
             }
             for point in self.all_points(at) {
                 match stem.engine.past(point) {
@@ -356,6 +388,37 @@ impl Home {
             stem.synced = stem.engine.present().seq;
         }
         moved
+    }
+
+    fn seal(&mut self, stem: usize, which: usize) -> Result<()> {
+        let now = self.clock.tick();
+        let (stem, _) = self.at(stem);
+        let listed = stem.engine.snapshots();
+        if let Some(snapshot) = listed.get(which % listed.len().max(1)) {
+            moves::seal_and_move(&stem.engine, snapshot.id)?;
+            stem.carry(now);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn drop_chunks(&mut self) -> Result<u64> {
+        let all: Vec<Arc<Workspace>> = self.stems.iter().map(|stem| stem.engine.clone()).collect();
+        let dropped = moves::drop_chunks(&self.shared, &all);
+        if dropped.is_ok() {
+            self.stems.iter_mut().for_each(|stem| stem.synced = stem.engine.present().seq);
+        }
+        dropped
+    }
+
+    /// What a snapshot shows without its log.
+    pub(crate) fn is_sealed_at(&self, at: usize, snapshot: &Snapshot, model: &Model) {
+        let past = self.stems[at].engine.sealed_past(snapshot.id).unwrap();
+        for (file, expected) in model.iter().enumerate() {
+            let ino = past.lookup(Ino::ROOT, &name(file)).unwrap().ino;
+            let mut found = Vec::new();
+            past.read(ino, 0, 1 << 20, &mut found).unwrap();
+            assert!(found == *expected, "file {file} of the sealed snapshot {snapshot:?} is wrong");
+        }
     }
 
     /// Damages one byte of every pack of chunks.

@@ -3,8 +3,10 @@
 use crate::home::{Home, Step};
 use std::sync::Arc;
 use weald_engine::moving::MovedAmount;
-use weald_engine::{Placed, Workspace};
-use weald_model::{Errno, Result};
+use weald_engine::needed::{NeededChunks, is_missing};
+use weald_engine::seal::SealError;
+use weald_engine::{Placed, Shared, Workspace};
+use weald_model::{Errno, Result, SnapshotId};
 
 /// Cuts that fit no write.
 const CUT_BYTES: u64 = 7_000;
@@ -12,6 +14,39 @@ const CUT_BYTES: u64 = 7_000;
 /// Moves what the present shows of its own log. Some of it is left to be cut by the engine.
 pub(crate) fn move_present(workspace: &Arc<Workspace>) -> Result<MovedAmount> {
     workspace.move_content(&locate(workspace)?, &|| false)
+}
+
+/// Seals a snapshot, unless that was done, and moves what it shows.
+pub(crate) fn seal_and_move(workspace: &Arc<Workspace>, id: SnapshotId) -> Result<()> {
+    let failed = |error: SealError| error.errno();
+    if workspace.seal(id, &|_| true).map_err(failed)?.is_some() {
+        let mut placed = Vec::new();
+        workspace.sealed_places(id, &mut |one| placed.push(one)).map_err(failed)?;
+        workspace.move_content(&placed, &|| false)?;
+    }
+    Ok(())
+}
+
+/// Drops what neither sealed snapshots nor logs need.
+pub(crate) fn drop_chunks(shared: &Arc<Shared>, all: &[Arc<Workspace>]) -> Result<u64> {
+    let alone = shared.chunks().alone().unwrap();
+    let mut needed = NeededChunks::default();
+    for workspace in all {
+        workspace.sync()?;
+        for snapshot in workspace.snapshots() {
+            let owner = all.iter().find(|one| one.id() == snapshot.point.log);
+            let is_listed = owner.is_some_and(|one| one.snapshots().iter().any(|own| own.id == snapshot.id));
+            match snapshot.seal.map_or(Ok(()), |seal| needed.sealed(shared, &seal)) {
+                // Of a fork of a past that listed it still.
+                Err(error) if is_missing(&error) && !is_listed => {}
+                sealed => sealed.unwrap(),
+            }
+        }
+        needed.moved(shared, workspace.id(), &*shared.given_back_of(workspace.id())?)?;
+    }
+    let dropped = alone.retain(&|hash| needed.has(hash));
+    shared.forget_read();
+    dropped.map_err(|error| error.errno())
 }
 
 /// Puts the present's own data into the store of chunks, but for each fifth cut.
@@ -126,4 +161,31 @@ fn a_commit_that_could_not_be_written_is_not_taken_for_durable() {
         home.take(&Step::Drop { stem: 0, which: 0 });
         home.take(&Step::MoveCrash { stem: 0, call, seed });
     }
+}
+
+/// A snapshot keeps what it shows in the store of chunks, until it is dropped; the space comes back then.
+#[test]
+fn chunks_of_a_dropped_snapshot_go_and_those_of_others_stay() {
+    let mut home = Home::new();
+    for file in 0..2 {
+        home.take(&Step::Write { stem: 0, file, offset: 0, len: 20_000 });
+        home.take(&Step::Snapshot { stem: 0 });
+        home.take(&Step::Seal { stem: 0, which: file });
+        home.take(&Step::Write { stem: 0, file, offset: 0, len: 20_000 });
+    }
+    assert_eq!(home.drop_chunks(), Ok(0), "all are needed");
+    home.check();
+    home.take(&Step::Drop { stem: 0, which: 0 });
+    home.gc(0, u64::MAX, |_| ()).unwrap();
+    assert!(home.drop_chunks().unwrap() > 0);
+    home.check();
+    home.take(&Step::Drop { stem: 0, which: 0 });
+    // The second snapshot had moved what the present showed of it.
+    home.take(&Step::Write { stem: 0, file: 0, offset: 0, len: 20_000 });
+    home.gc(0, u64::MAX, |_| ()).unwrap();
+    home.drop_chunks().unwrap();
+    home.check();
+    let workspace = home.stem(0).clone();
+    assert_eq!(workspace.shared().chunks().disk_bytes().unwrap().1, 0, "nothing is left");
+    assert_eq!(home.problems(), Vec::<String>::new());
 }
