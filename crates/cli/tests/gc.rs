@@ -273,3 +273,22 @@ fn a_plan_whose_content_was_brought_back_is_stale() {
     assert_eq!(std::fs::read(&big).unwrap(), noise(MEGABYTE, 1));
     sound(&home);
 }
+
+#[test]
+fn a_fork_of_a_snapshot_has_all_of_it_after_its_parent_was_removed_for_good_and_gc_ran() {
+    let home = Home::new();
+    let big = scratch(&home);
+    std::fs::write(&big, noise(MEGABYTE, 1)).unwrap();
+    let kept = snapshot(&home, "a", "kept");
+    std::fs::write(&big, noise(MEGABYTE, 2)).unwrap();
+    snapshot(&home, "a", "needed by nobody later");
+    home.weald(&["fork", &format!("a@{kept}"), "f"]).ok();
+    remove_for_good(&home, "a");
+    let plan = plan_with(&home, &["--keep-last", "0"]);
+    home.weald(&["gc", "run", &id(&plan)]).ok();
+    for _ in 0..2 {
+        assert_eq!(std::fs::read(home.at("f").join("big")).unwrap(), noise(MEGABYTE, 1));
+        sound(&home);
+        home.weald(&["daemon", "restart"]).ok();
+    }
+}

@@ -35,6 +35,16 @@ fn stop(home: &Home) {
     home.weald(&["daemon", "stop"]).ok();
 }
 
+/// Whoever looks at a mount, such as a program that lists them all, has its log opened, which cuts a torn tail; and a flip
+/// in the last commit is one, as is a log that was cut. So nothing can be mounted from here on.
+fn stop_for_good(home: &Home) {
+    stop(home);
+    for name in ["w", "f"] {
+        std::fs::create_dir_all(home.at(name)).unwrap();
+        std::fs::write(home.at(name).join("in the way"), "").unwrap();
+    }
+}
+
 fn flip(path: &Path, at: u64) {
     let file = std::fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
     let mut byte = [0];
@@ -94,13 +104,7 @@ fn a_home_that_was_worked_in_verifies_in_use_and_at_rest() {
 #[test]
 fn a_flip_in_any_file_of_the_home_is_named() {
     let home = worked_in();
-    stop(&home);
-    // Whoever looks at a mount, such as a program that lists them all, has its log opened, which cuts a torn tail; and
-    // a flip in the last commit is one. So nothing can be mounted here.
-    for name in ["w", "f"] {
-        std::fs::create_dir_all(home.at(name)).unwrap();
-        std::fs::write(home.at(name).join("in the way"), "").unwrap();
-    }
+    stop_for_good(&home);
     let root = home.home();
     let checked = ["logs", "manifests", "cas", "anchors"];
     let all: Vec<PathBuf> = checked.iter().flat_map(|dir| files(&root.join(dir))).collect();
@@ -145,6 +149,28 @@ fn a_flip_under_a_workspace_in_use_is_named_and_never_served() {
 }
 
 #[test]
+fn a_damaged_stored_file_is_named_and_all_else_can_be_read() {
+    let home = worked_in();
+    let repo = home.path().join("user/tool");
+    home.weald(&["create", repo.to_str().unwrap(), "fresh"]).ok();
+    stop(&home);
+    let stored = files(&home.home().join("cas"));
+    assert!(!stored.is_empty(), "the git index of a fresh workspace is a stored file");
+    stored.iter().for_each(|path| flip(path, 20));
+    let fresh = home.at("fresh");
+    home.weald(&["status"]).ok();
+    assert_eq!(
+        home.run(&fresh, "cat a.txt src/main.rs .git/HEAD").ok(),
+        "one\ntwo\nfn main() {}\nref: refs/heads/main\n"
+    );
+    let read = home.run(&fresh, "cat .git/index > /dev/null");
+    assert!(read.code != 0 && read.err.contains("Input/output error"), "{read:?}");
+    assert_eq!(home.run(&home.at("w"), "cat renamed; git status --porcelain").ok(), "small\n");
+    let found = problems(home.weald(&["verify", "--all", "--json"]));
+    stored.iter().for_each(|path| assert!(names(&found, path), "{found:?}"));
+}
+
+#[test]
 fn a_row_of_the_registry_that_was_changed_is_named() {
     let home = worked_in();
     stop(&home);
@@ -182,7 +208,7 @@ fn a_cut_log_is_told_by_an_anchor_wherever_it_is_kept() {
     assert!(refs.contains(tagged["tag"].as_str().unwrap()), "{refs}");
     home.run(&home.at("w"), "echo after > after").ok();
     assert!(home.weald(&["verify", "w", "--anchor", &word]).ok().contains("anchors checked"));
-    stop(&home);
+    stop_for_good(&home);
 
     let id = tagged["id"].as_str().unwrap();
     let (log, kept) =

@@ -73,6 +73,7 @@ impl Forest {
             troubles: Mutex::default(),
         });
         forest.reconcile()?;
+        forest.stores.keep_reserve();
         Keeper::start(&forest)?;
         Sealer::start(&forest)?;
         for entry in forest.active() {

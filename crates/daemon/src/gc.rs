@@ -30,6 +30,7 @@ const ID_DIGITS: usize = 16;
 impl Forest {
     /// Finds what can be taken away, and saves that under an id. Changes nothing else.
     pub(crate) fn gc_plan(&self, options: &GcOptions) -> Result<GcPlan, Fault> {
+        let _room = self.stores.spend_reserve();
         let plan = {
             let _settled = self.lineage.read().unwrap_or_else(PoisonError::into_inner);
             self.fresh_plan(options)?

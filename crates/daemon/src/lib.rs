@@ -41,6 +41,7 @@ mod programs;
 mod reconcile;
 mod removal;
 mod rename;
+mod reserve;
 mod restore;
 mod sealer;
 mod sources;

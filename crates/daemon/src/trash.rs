@@ -87,6 +87,7 @@ impl Forest {
     /// Deletes for good what was removed long enough ago.
     pub(crate) fn trash_empty(&self, older_than_secs: Option<u64>) -> Result<Emptied, Fault> {
         self.open_for_work()?;
+        let _room = self.stores.spend_reserve();
         let _alone = self.lineage.write().unwrap_or_else(PoisonError::into_inner);
         let latest = self.stores.now().saturating_sub_unsigned(older_than_secs.unwrap_or(0));
         let mut emptied =

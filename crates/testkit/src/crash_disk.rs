@@ -53,6 +53,7 @@ struct State {
     /// Numbers every change, over all files and directories, in order.
     clock: u64,
     calls: u64,
+    reads: u64,
     failure: Option<(u64, Failure)>,
     /// From this call on nothing happens any more.
     stop: Option<u64>,
@@ -66,6 +67,7 @@ impl Default for CrashDisk {
             files: BTreeMap::new(),
             clock: 0,
             calls: 0,
+            reads: 0,
             failure: None,
             stop: None,
             capacity_bytes: CAPACITY_BYTES,
@@ -86,6 +88,7 @@ impl CrashDisk {
             files,
             clock: state.clock,
             calls: 0,
+            reads: 0,
             failure: None,
             stop: None,
             capacity_bytes: state.capacity_bytes,
@@ -116,6 +119,11 @@ impl CrashDisk {
         let mut state = self.lock();
         let calls = state.calls;
         state.stop.take().is_some_and(|stop| calls > stop)
+    }
+
+    /// Number of calls so far that read a file.
+    pub fn reads(&self) -> u64 {
+        self.lock().reads
     }
 
     /// Number of changing calls so far, failed ones included.
@@ -359,7 +367,9 @@ impl CrashFile {
 
 impl DiskFile for CrashFile {
     fn read_at(&self, out: &mut [u8], offset: u64) -> io::Result<usize> {
-        Ok(self.disk.lock().file(self.id).read(out, offset))
+        let mut state = self.disk.lock();
+        state.reads += 1;
+        Ok(state.file(self.id).read(out, offset))
     }
 
     fn write_at(&self, parts: &[&[u8]], offset: u64) -> io::Result<()> {

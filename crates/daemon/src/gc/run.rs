@@ -27,6 +27,7 @@ impl Forest {
     pub(crate) fn gc_run(&self, id: &str) -> Result<GcRun, Fault> {
         self.open_for_work()?;
         let plan = self.saved_plan(id)?;
+        let _room = self.stores.spend_reserve();
         // A workspace in the making may hold on to a manifest or a clone that no row names yet.
         let _none_in_the_making = self.making.try_write().map_err(|_| busy())?;
         let _alone = self.alone()?;

@@ -67,6 +67,31 @@ fn workspace(world: &World) -> Arc<Workspace> {
     world.stems[0].engine.clone()
 }
 
+/// Lesson: "O(1)" snapshots that hashed every byte.
+#[test]
+fn a_snapshot_costs_the_same_whatever_the_workspace_holds() {
+    let cost = |files: u32, bytes: usize| {
+        let world = World::new(None);
+        let engine = workspace(&world);
+        let content = "x".repeat(bytes);
+        (0..files).for_each(|number| _ = make(&engine, &format!("{number}"), &content));
+        engine.sync().unwrap();
+        let stored = |world: &World| world.disk.files().iter().map(|(_, len)| len).sum::<u64>();
+        let before = (world.disk.calls(), world.disk.reads(), stored(&world));
+        take(&engine, 1);
+        (world.disk.calls() - before.0, world.disk.reads() - before.1, stored(&world) - before.2)
+    };
+    let (calls, reads, bytes) = cost(1, 10);
+    assert!(calls <= 4 && reads == 0 && bytes < 200, "{calls} calls, {reads} reads, {bytes} bytes");
+    for (files, each) in [(2_000, 10), (20, 300_000)] {
+        let (more_calls, reads, more_bytes) = cost(files, each);
+        assert!(
+            more_calls == calls && reads == 0 && more_bytes.abs_diff(bytes) < 16,
+            "{more_calls} {more_bytes}"
+        );
+    }
+}
+
 #[test]
 fn snapshot_is_durable_when_it_returns_and_shows_what_was() {
     let mut world = World::new(None);
