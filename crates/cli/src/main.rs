@@ -17,9 +17,21 @@ mod words;
 use clap::Parser;
 use context::Context;
 use failure::Outcome;
+use std::path::PathBuf;
 use std::process::ExitCode;
+use weald_daemon::fsmonitor;
 
 fn main() -> ExitCode {
+    let mut words = std::env::args_os();
+    let program = PathBuf::from(words.next().unwrap_or_default());
+    if program.file_name().is_some_and(|name| name == fsmonitor::PROGRAM) {
+        let words: Vec<String> = words.map(|word| word.to_string_lossy().into_owned()).collect();
+        return if fsmonitor::run(&program, &words).is_some() {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        };
+    }
     let cli = args::Cli::parse();
     let json = cli.json;
     let outcome = Context::new(json).and_then(|context| commands::run(&context, cli.command));

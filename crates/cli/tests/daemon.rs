@@ -151,6 +151,10 @@ fn the_home_is_for_its_owner_alone() {
     while let Some(dir) = dirs.pop() {
         assert_eq!(std::fs::metadata(&dir).unwrap().permissions().mode() & 0o077, 0, "{dir:?}");
         for entry in std::fs::read_dir(&dir).unwrap().map(Result::unwrap) {
+            // The mode of a symbolic link means nothing (symlink(7)).
+            if entry.file_type().unwrap().is_symlink() {
+                continue;
+            }
             let mode = entry.metadata().unwrap().permissions().mode();
             assert_eq!(mode & 0o077, 0, "{:?} {mode:o}", entry.path());
             if entry.metadata().unwrap().is_dir() {

@@ -27,6 +27,7 @@ pub(crate) fn answer(
             value(&forest.fork(&ask, progress)?)
         }
         Request::List => value(&forest.list()),
+        Request::Changes { target, since } => value(&forest.changes(&target, &since)?),
         Request::Info { target } => value(&forest.info(&target)?),
         Request::Path { target } => value(&forest.locate(&target)?),
         Request::Rename { target, name } => value(&forest.rename(&target, &name)?),

@@ -6,6 +6,7 @@
 
 use crate::entry::Entry;
 use crate::forest::Forest;
+use crate::fsmonitor;
 use crate::protocol::CreateRequest;
 use crate::report::{BaseReport, Created, Moment};
 use crate::{card, faults, mount_point, take_in};
@@ -121,7 +122,8 @@ impl Forest {
         let manifest = self.stores.manifest(&base.tree, &source, time, progress)?;
         let (uid, gid) = owner();
         let index = self.stores.index(&manifest, &repo, uid, gid)?;
-        let spec = GitDirSpec::new(&repo, &base, self.stores.env.now());
+        let mut spec = GitDirSpec::new(&repo, &base, self.stores.env.now());
+        spec.fsmonitor = fsmonitor::install(self.stores.home.paths().root());
         Ok(Origin::Git(Box::new(GitOrigin { repo, clone, base, spec, manifest, index })))
     }
 

@@ -74,6 +74,8 @@ impl Forest {
         });
         forest.reconcile()?;
         forest.stores.keep_reserve();
+        // The program may be another one than last time.
+        crate::fsmonitor::install(root);
         Keeper::start(&forest)?;
         Sealer::start(&forest)?;
         for entry in forest.active() {

@@ -156,7 +156,7 @@ fn is_locked(path: &Path) -> bool {
 }
 
 /// None when nothing listens.
-fn connect(home: &Path) -> Result<Option<UnixStream>, Fault> {
+pub(crate) fn connect(home: &Path) -> Result<Option<UnixStream>, Fault> {
     match wire::connect(&home.join(SOCKET_NAME)) {
         Ok(stream) => Ok(Some(stream)),
         Err(error) => match error.kind() {

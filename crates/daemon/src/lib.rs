@@ -25,6 +25,7 @@ mod entry;
 mod faults;
 mod forest;
 mod fork;
+pub mod fsmonitor;
 mod gc;
 mod head;
 mod history;

@@ -319,6 +319,13 @@ pub enum Request {
         /// Which.
         target: Target,
     },
+    /// What changed in a workspace since a token of an earlier answer; answers [`crate::report::ChangedPaths`].
+    Changes {
+        /// Which.
+        target: Target,
+        /// The token.
+        since: String,
+    },
     /// How the daemon is; answers [`crate::report::Status`].
     Status,
     /// Unmounts everything and ends the daemon; answers [`crate::report::Stopped`].

@@ -8,10 +8,16 @@ use crate::occupants;
 use crate::protocol::{FaultLine, Target};
 use crate::report::{Refusal, Removed};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use weald_engine::Occasion;
 use weald_fuse::Unmount;
 use weald_model::{Caller, Fault};
 use weald_store::registry::State;
+
+/// How long somebody may be about to leave: `git commit` has its housekeeping end a moment later.
+const PATIENCE: Duration = Duration::from_millis(400);
+/// Pause between two looks.
+const PAUSE: Duration = Duration::from_millis(20);
 
 impl Forest {
     /// Removes each of the targets that nothing speaks against.
@@ -76,7 +82,16 @@ impl Forest {
 
     fn check_empty(&self, entry: &Entry) -> Result<(), Fault> {
         let Some(device) = entry.device() else { return Ok(()) };
-        let found = occupants::find(device);
-        if found.is_empty() { Ok(()) } else { Err(occupied(&entry.name(), &occupants::sentence(&found))) }
+        let since = Instant::now();
+        loop {
+            let found = occupants::find(device);
+            if found.is_empty() {
+                return Ok(());
+            }
+            if since.elapsed() > PATIENCE {
+                return Err(occupied(&entry.name(), &occupants::sentence(&found)));
+            }
+            std::thread::sleep(PAUSE);
+        }
     }
 }

@@ -165,6 +165,15 @@ pub struct Info {
     pub store: StoreReport,
 }
 
+/// What changed in a workspace.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ChangedPaths {
+    /// What to ask with the next time.
+    pub token: String,
+    /// Paths from the root; those that end with a slash stand for all below them. None: anything may have changed.
+    pub paths: Option<Vec<Bytes>>,
+}
+
 /// How a workspace is mounted.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct MountReport {

@@ -165,12 +165,19 @@ fn take(root: &Path) -> Result<Home, HomeError> {
 fn index_bytes(manifest: &Manifest, repo: &Repository, uid: u32, gid: u32) -> Result<Vec<u8>, ManifestError> {
     let expected = usize::try_from(manifest.len()).unwrap_or(0);
     let root = weald_model::Ino::ROOT;
-    let result = index_of_tree(repo.format(), root.0, manifest.tree(), expected, |dir, nodes| {
-        for ino in manifest.children(weald_model::Ino(dir))? {
-            nodes.push(index_node(manifest, weald_model::Ino(ino), uid, gid)?);
-        }
-        Ok::<(), IndexTrouble>(())
-    });
+    let result = index_of_tree(
+        repo.format(),
+        root.0,
+        manifest.tree(),
+        expected,
+        Some(crate::fsmonitor::BASE_TOKEN),
+        |dir, nodes| {
+            for ino in manifest.children(weald_model::Ino(dir))? {
+                nodes.push(index_node(manifest, weald_model::Ino(ino), uid, gid)?);
+            }
+            Ok::<(), IndexTrouble>(())
+        },
+    );
     result.map_err(|IndexTrouble(error)| error)
 }
 

@@ -12,6 +12,7 @@ mod acl;
 mod attributes;
 pub mod audit;
 mod base;
+mod changes;
 mod content;
 mod diff;
 mod files;
@@ -39,6 +40,7 @@ pub mod verify;
 pub mod workspace;
 
 pub use base::Base;
+pub use changes::{Changes, Since};
 pub use diff::{Difference, diff};
 pub use history::{Changed, Occasion, Point, Seal, Snapshot};
 pub use past::Past;

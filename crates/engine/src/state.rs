@@ -16,11 +16,14 @@ mod apply;
 mod check;
 mod compare;
 mod extents;
+mod feed;
 mod parts;
 mod restore;
 
 pub(crate) use apply::At;
 pub(crate) use compare::{Dirty, entries_of};
+use feed::Feed;
+pub(crate) use feed::{Moment, Subject};
 pub(crate) use parts::{Counters, InodeChange};
 
 /// Size of a directory in bytes: one block, as ext4 reports for small ones.
@@ -47,6 +50,7 @@ pub(crate) struct State {
     pub(crate) size_bytes: u64,
     pub(crate) private_bytes: u64,
     pub(crate) history: History,
+    feed: Feed,
 }
 
 /// Where a name leads.
@@ -168,12 +172,14 @@ impl State {
             size_bytes: base.total_bytes(),
             private_bytes: 0,
             history: History::new(),
+            feed: Feed::new(),
         }
     }
 
     /// The state that a log begins with.
     pub(crate) fn begin(mut self) -> Self {
         self.history.begin();
+        self.feed.begin();
         self
     }
 
@@ -231,6 +237,25 @@ impl State {
     /// Every name that is not as the base has it.
     pub(crate) fn own_names(&self) -> impl Iterator<Item = (&(Ino, Name), &Option<Dent>)> {
         self.names.iter()
+    }
+
+    /// The last changes.
+    pub(crate) fn feed(&self) -> &Feed {
+        &self.feed
+    }
+
+    /// The name of a directory in the one above it. Cost: one look for a base directory where the base has it, else the
+    /// own names there.
+    pub(crate) fn name_in(&self, base: &Base, parent: Ino, dir: Ino) -> Result<Option<Name>> {
+        if let Some((home, name)) = base.place(dir)?
+            && home == parent
+            && self.entry(base, parent, name.as_bytes())?.is_some_and(|dent| dent.ino == dir)
+        {
+            return Ok(Some(name));
+        }
+        let own = self.names.from(|(at, name)| at.cmp(&parent).then_with(|| name.as_bytes().cmp(b"")));
+        let mut own = own.take_while(|((at, _), _)| *at == parent);
+        Ok(own.find(|(_, dent)| dent.is_some_and(|dent| dent.ino == dir)).map(|((_, name), _)| name.clone()))
     }
 
     /// The directory above.

@@ -50,9 +50,13 @@ pub fn index_of_tree<E: From<IndexError>>(
     root_ino: u64,
     root: Oid,
     entries_expected: usize,
+    fsmonitor_token: Option<&str>,
     mut list: impl FnMut(u64, &mut Vec<IndexNode>) -> Result<(), E>,
 ) -> Result<Vec<u8>, E> {
     let mut writer = IndexWriter::new(format, entries_expected);
+    if let Some(token) = fsmonitor_token {
+        writer.fsmonitor(token);
+    }
     let mut trees = CachedTrees { nodes: vec![CachedTree::new(Vec::new(), root)] };
     let mut path = Vec::with_capacity(256);
     let mut frames =

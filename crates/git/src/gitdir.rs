@@ -31,6 +31,8 @@ pub struct GitDirSpec {
     pub identity: Identity,
     /// The moment for the reflog.
     pub time: Timestamp,
+    /// Program that tells git what changed (`core.fsmonitor`).
+    pub fsmonitor: Option<PathBuf>,
 }
 
 /// Content of one path.
@@ -66,6 +68,7 @@ impl GitDirSpec {
             shallow: source.shallow(),
             identity: source.identity(),
             time,
+            fsmonitor: None,
         }
     }
 
@@ -164,6 +167,10 @@ fn config(spec: &GitDirSpec) -> Vec<u8> {
     config.value("filemode", b"true");
     config.value("bare", b"false");
     config.value("logallrefupdates", b"true");
+    if let Some(program) = &spec.fsmonitor {
+        config.value("fsmonitor", path_bytes(program));
+        config.value("untrackedCache", b"true");
+    }
     if spec.format != ObjectFormat::Sha1 {
         config.section("extensions", None);
         config.value("objectformat", spec.format.name().as_bytes());

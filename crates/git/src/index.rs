@@ -86,6 +86,8 @@ pub(crate) struct IndexWriter {
     entries: u32,
     /// Where the last path stands in `out`.
     last_path: std::ops::Range<usize>,
+    /// Content of the FSMN extension; empty for none.
+    fsmonitor: Vec<u8>,
 }
 
 impl IndexWriter {
@@ -95,7 +97,7 @@ impl IndexWriter {
         out.extend_from_slice(b"DIRC");
         out.extend_from_slice(&2_u32.to_be_bytes());
         out.extend_from_slice(&0_u32.to_be_bytes());
-        Self { format, out, entries: 0, last_path: 0..0 }
+        Self { format, out, entries: 0, last_path: 0..0, fsmonitor: Vec::new() }
     }
 
     /// Number of entries so far.
@@ -125,6 +127,19 @@ impl IndexWriter {
         Ok(())
     }
 
+    /// Says that the file system can tell what changed since `token`, when nothing had: the FSMN extension, version 2
+    /// (gitformat-index(5)), with an empty bitmap of entries to look at.
+    pub(crate) fn fsmonitor(&mut self, token: &str) {
+        // An EWAH bitmap of no bits: number of bits, number of words, one empty word, position of the last word.
+        const EMPTY: [u8; 20] = [0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        let mut body = 2_u32.to_be_bytes().to_vec();
+        body.extend_from_slice(token.as_bytes());
+        body.push(0);
+        body.extend_from_slice(&(EMPTY.len() as u32).to_be_bytes());
+        body.extend_from_slice(&EMPTY);
+        self.fsmonitor = body;
+    }
+
     /// Ends the index; `trees` becomes the TREE extension, which spares the first `git status` the walk over HEAD.
     pub(crate) fn finish(mut self, trees: Option<&CachedTrees>) -> Vec<u8> {
         self.out[8..12].copy_from_slice(&self.entries.to_be_bytes());
@@ -134,6 +149,11 @@ impl IndexWriter {
             trees.write(&mut self.out);
             let length = (self.out.len() - at - 8) as u32;
             self.out[at + 4..at + 8].copy_from_slice(&length.to_be_bytes());
+        }
+        if !self.fsmonitor.is_empty() {
+            self.out.extend_from_slice(b"FSMN");
+            self.out.extend_from_slice(&(self.fsmonitor.len() as u32).to_be_bytes());
+            self.out.append(&mut self.fsmonitor);
         }
         let trailer = self.format.hash(&[&self.out]);
         self.out.extend_from_slice(trailer.as_bytes());

@@ -107,7 +107,11 @@ pub fn promote(request: &PromoteRequest<'_>) -> Result<Promoted, Fault> {
     let scratch = Scratch::new(request.workspace, &git_dir)?;
     let git =
         plain.clone().with("GIT_INDEX_FILE", scratch.index()).with("GIT_OBJECT_DIRECTORY", scratch.objects());
-    git.run(&["-c", "advice.addEmbeddedRepo=false", "add", "--all", "--", ":/"])?;
+    // What is made here is packed and made durable by the push.
+    let settings = ["core.fsync=none", "core.looseCompression=0", "advice.addEmbeddedRepo=false"];
+    let mut args: Vec<&str> = settings.iter().flat_map(|setting| ["-c", setting]).collect();
+    args.extend(["add", "--all", "--", ":/"]);
+    git.run(&args)?;
     let args = ["write-tree"];
     let tree = git.oid(&args)?.ok_or_else(|| Fault::new(Code::GitFailed, "git wrote no tree"))?;
     let head = git.commit("HEAD")?;
@@ -174,9 +178,19 @@ fn git_dir(git: &Git, request: &PromoteRequest<'_>) -> Result<PathBuf, Fault> {
     Ok(PathBuf::from(<std::ffi::OsString as std::os::unix::ffi::OsStringExt>::from_vec(path)))
 }
 
+/// Paths that have stages in the index (git-ls-files(1)).
+pub(crate) fn conflicts(git: &Git) -> Result<Vec<Vec<u8>>, Fault> {
+    let stages = git.paths(&["ls-files", "--unmerged", "-z"])?;
+    let path =
+        |line: &Vec<u8>| line.iter().position(|byte| *byte == b'\t').map(|tab| line[tab + 1..].to_vec());
+    let mut paths: Vec<Vec<u8>> = stages.iter().filter_map(path).collect();
+    paths.dedup();
+    Ok(paths)
+}
+
 /// Refuses while paths are in conflict: nobody has said yet what they should be.
 pub(crate) fn refuse_conflicts(git: &Git, name: &str) -> Result<(), Fault> {
-    let paths = git.paths(&["diff", "--name-only", "--diff-filter=U", "-z"])?;
+    let paths = conflicts(git)?;
     let Some(first) = paths.first() else { return Ok(()) };
     let more = if paths.len() > 1 { format!(" and {} more", paths.len() - 1) } else { String::new() };
     let first = String::from_utf8_lossy(first);

@@ -43,7 +43,10 @@ impl State {
                 self.note_restore(target, paths, *why, at.point)?;
             }
             (Change::Restore { .. }, None) => return Err(Errno::Io),
-            _ => self.apply_change(base, record, at)?,
+            _ => {
+                self.apply_change(base, record, at)?;
+                self.feed.note(record, at.point.seq);
+            }
         }
         if is_visible {
             self.history.changed(at.point, record.time, record.pid);

@@ -3,6 +3,7 @@
 //! Invariant: a state made from the parts of another is the same in every respect, down to the extents of its files,
 //! so that records applied to both have the same effect.
 
+use super::feed::Feed;
 use super::{Body, Dent, Inode, State};
 use crate::base::Base;
 use crate::content::Content;
@@ -94,6 +95,7 @@ impl State {
             size_bytes,
             private_bytes: 0,
             history,
+            feed: Feed::unknown(),
         }
     }
 

@@ -32,6 +32,7 @@ impl State {
 
     /// Notes in the history what [`State::restored`] did, once its record has a number.
     pub(crate) fn note_restore(&mut self, target: &State, paths: &[Path], why: Why, at: Point) -> Result<()> {
+        self.feed.lose(at.seq);
         self.history.restored(at, is_whole(paths).then_some(&target.history), why)
     }
 
@@ -57,6 +58,7 @@ impl State {
     fn restore_all(&self, base: &Base, target: &State, time: Timestamp) -> Result<State> {
         let mut next = target.clone();
         next.history = self.history.clone();
+        next.feed = self.feed.clone();
         next.next_ino = self.next_ino.max(target.next_ino);
         next.next_cookie = self.next_cookie.max(target.next_cookie);
         for ino in target.orphans() {

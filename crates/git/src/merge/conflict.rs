@@ -4,7 +4,7 @@
 //! the merge is done or given up. Everything else is git's own state (`MERGE_HEAD`, stages of the index).
 
 use crate::program::Git;
-use crate::promote::refuse_conflicts;
+use crate::promote::{conflicts as conflicts_of, refuse_conflicts};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use weald_model::{Code, Fault, Oid};
@@ -53,7 +53,7 @@ pub fn begin(workspace: &Path, commit: &Oid, tip: &Oid, pending: &Pending) -> Re
     let message = format!("Merge branch '{}'", pending.branch);
     let args = ["merge", "--quiet", "--no-edit", "--no-autostash", "-m", &message, &tip.to_string()];
     let said = git.said(&args, &[])?;
-    let conflicts = git.paths(&["diff", "--name-only", "--diff-filter=U", "-z"])?;
+    let conflicts = conflicts_of(&git)?;
     match (said.code, conflicts.is_empty()) {
         (0, _) | (1, false) => Ok(conflicts),
         _ => Err(git.fault(&args, &said)),

@@ -168,7 +168,7 @@ fn index_of_disk(source: &GitSource, repository: &Repository, base: &Resolved, d
         }
         Ok(())
     };
-    index_of_tree(repository.format(), 1, base.tree, 100, list).unwrap()
+    index_of_tree(repository.format(), 1, base.tree, 100, None, list).unwrap()
 }
 
 fn lstat(path: &Path) -> IndexStat {
