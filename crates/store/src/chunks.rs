@@ -11,6 +11,7 @@ use crate::cas::{Hash, hex};
 use crate::disk::{Disk, DiskFile, OpenMode, read_exact_at};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use weald_model::Errno;
 
@@ -86,6 +87,8 @@ pub struct Chunks {
     dir: PathBuf,
     /// None until first used.
     known: Mutex<Option<Known>>,
+    /// Whether the names of packs that were found then are durable: who made them may have ended in between.
+    names_are_durable: AtomicBool,
     open: Mutex<OpenPacks>,
     /// Taken exclusively while chunks are dropped.
     dropping: RwLock<()>,
@@ -111,7 +114,8 @@ impl Chunks {
     /// Takes the directory, which must exist. Touches nothing yet.
     pub fn new(disk: Arc<dyn Disk>, dir: PathBuf) -> Self {
         let (known, open, rewriting) = (Mutex::default(), Mutex::default(), Mutex::default());
-        Self { disk, dir, known, open, dropping: RwLock::default(), rewriting }
+        let names_are_durable = AtomicBool::new(false);
+        Self { disk, dir, known, names_are_durable, open, dropping: RwLock::default(), rewriting }
     }
 
     /// Keeps every chunk there is until the guard is dropped. Who adds chunks holds it from the first to when something
@@ -199,6 +203,15 @@ impl Chunks {
             }
         }
         Ok(work(known.insert(fresh)))
+    }
+
+    /// What is found is not put again, so its pack must stay, too. Packs get their names when they are durable.
+    fn make_names_durable(&self) -> Result<(), ChunkError> {
+        if !self.names_are_durable.load(Ordering::Acquire) {
+            self.disk.sync_dir(&self.dir).map_err(ChunkError::io(&self.dir))?;
+            self.names_are_durable.store(true, Ordering::Release);
+        }
+        Ok(())
     }
 
     /// A new pack can be read from now on.

@@ -6,6 +6,7 @@
 use std::path::Path;
 use std::sync::Arc;
 use weald_store::cas::{self, Cas, CasError};
+use weald_store::chunks::{ChunkError, Chunks};
 use weald_store::disk::{Disk, OpenMode};
 use weald_store::publish::{publish, sweep};
 use weald_testkit::crash_disk::{CrashDisk, Failure};
@@ -122,6 +123,40 @@ fn content_that_was_put_is_there_after_any_crash_also_when_an_earlier_put_failed
             assert!(is_there(&disk.crash(seed)) || !first);
             cas.put(&bytes(1)).unwrap();
             assert!(is_there(&disk.crash(seed)), "put again after {failure:?} at call {nth}");
+        }
+    }
+}
+
+/// Puts chunks, as sealing does; true when all of them are promised.
+fn seal(disk: &CrashDisk) -> bool {
+    let chunks = Chunks::new(Arc::new(disk.clone()), "/d".into());
+    let mut writer = chunks.writer();
+    (0..4).all(|fill| writer.put(&bytes(fill)).is_ok()) && writer.finish().is_ok()
+}
+
+fn has_chunks(disk: &CrashDisk) -> bool {
+    let chunks = Chunks::new(Arc::new(disk.clone()), "/d".into());
+    let there = |fill| match chunks.read(&cas::hash(&bytes(fill))) {
+        Ok(found) => found == bytes(fill),
+        Err(ChunkError::Missing(_)) => false,
+        Err(error) => panic!("neither there nor absent: {error}"),
+    };
+    (0..4).all(there)
+}
+
+/// A chunk that is found is not put again: its pack may be there by name only.
+#[test]
+fn chunks_that_were_put_are_there_after_any_crash_also_when_an_earlier_put_was_interrupted() {
+    for (nth, seed) in (0..9).flat_map(|nth| (0..SEEDS).map(move |seed| (nth, seed))) {
+        let disk = disk();
+        disk.stop_at(nth);
+        let done = seal(&disk);
+        disk.go_on();
+        let cut = disk.crash(seed);
+        assert!(has_chunks(&cut) || !done, "power was cut at call {nth}");
+        for disk in [disk, cut] {
+            assert!(seal(&disk));
+            assert!(has_chunks(&disk.crash(seed)), "put again after the end at call {nth}");
         }
     }
 }

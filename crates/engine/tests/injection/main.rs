@@ -20,8 +20,8 @@ use weald_testkit::crash_disk::Failure;
 /// How an operation is interrupted at one of its calls.
 #[derive(Clone, Copy, Debug)]
 enum End {
-    /// The process ends.
-    Kill,
+    /// The process ends, the next one tries again, and then the power is cut.
+    Kill(u64),
     /// The power is cut.
     PowerCut(u64),
     /// The call fails, what failed is tried again, and then the power is cut.
@@ -82,7 +82,7 @@ fn undisturbed(operation: Operation, loose: usize) -> Undisturbed {
 fn interrupt(operation: Operation, loose: usize, known: &Undisturbed, nth: u64, end: End) {
     let (mut scene, _) = prepare(operation, loose);
     match end {
-        End::Kill | End::PowerCut(_) => scene.disk.stop_at(nth),
+        End::Kill(_) | End::PowerCut(_) => scene.disk.stop_at(nth),
         End::Failure(failure, _) => scene.disk.fail_call(nth, failure),
         End::Afterwards(_) => {}
     }
@@ -93,10 +93,11 @@ fn interrupt(operation: Operation, loose: usize, known: &Undisturbed, nth: u64, 
     // What is promised, as the first of the views that may be there.
     let kept = if steps > 0 { known.before - 1 + steps } else { 0 };
     let seed = match end {
-        End::Kill => {
+        End::Kill(seed) => {
             scene.reopen();
             is_one_of(&scene, &known.views[known.before - 1 + steps..]);
-            1
+            again_and_crash(operation, &mut scene, known, done, seed);
+            seed
         }
         End::PowerCut(seed) | End::Afterwards(seed) => {
             scene.crash(seed);
@@ -106,11 +107,8 @@ fn interrupt(operation: Operation, loose: usize, known: &Undisturbed, nth: u64, 
         End::Failure(_, seed) => {
             if !done {
                 is_one_of(&scene, &known.views[known.before - 1..]);
-                try_again(operation, &mut scene, known);
             }
-            let now = View::of(scene.own());
-            scene.crash(seed);
-            assert!(View::of(scene.own()) == now, "what was acknowledged is not there");
+            again_and_crash(operation, &mut scene, known, done, seed);
             seed
         }
     };
@@ -133,6 +131,15 @@ fn is_one_of(scene: &Scene, views: &[View]) {
     assert!(views.contains(&found), "neither there nor absent:\n{found:?}\nwhole:\n{:?}", views.last());
 }
 
+fn again_and_crash(operation: Operation, scene: &mut Scene, known: &Undisturbed, done: bool, seed: u64) {
+    if !done {
+        try_again(operation, scene, known);
+    }
+    let now = View::of(scene.own());
+    scene.crash(seed);
+    assert!(View::of(scene.own()) == now, "what was acknowledged is not there");
+}
+
 /// What failed is done again: at once, or once the log was opened anew, as a failed sync demands.
 fn try_again(operation: Operation, scene: &mut Scene, known: &Undisturbed) {
     let is_done = |scene: &Scene| known.child.is_none() && known.views.last() == Some(&View::of(scene.own()));
@@ -150,7 +157,7 @@ fn try_again(operation: Operation, scene: &mut Scene, known: &Undisturbed) {
 
 /// Interrupts an operation everywhere, in so many ways at each place.
 fn everywhere(operation: Operation) {
-    let seeds = std::env::var("WEALD_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(40);
+    let seeds: u64 = std::env::var("WEALD_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(40);
     let start: u64 = std::env::var("WEALD_SEED")
         .ok()
         .and_then(|text| text.parse().ok())
@@ -160,7 +167,8 @@ fn everywhere(operation: Operation) {
         assert!(known.views.len() > known.before, "it has a step");
         for nth in 0..=known.calls {
             let seed = |number: u64| mix(start ^ mix(nth << 32 | number));
-            let mut ends = vec![End::Kill];
+            let mut ends: Vec<End> =
+                (0..seeds.div_ceil(4)).map(|number| End::Kill(seed(200 + number))).collect();
             ends.extend((0..seeds).map(|number| End::PowerCut(seed(number))));
             if nth < known.calls {
                 let failures = [Failure::NoSpace, Failure::Io, Failure::Short];
@@ -230,4 +238,19 @@ fn a_large_write_and_its_sync_interrupted_anywhere_are_there_or_absent() {
 #[test]
 fn a_removal_interrupted_anywhere_leaves_the_log_whole_or_takes_all_of_it() {
     everywhere(Operation::Remove);
+}
+
+#[test]
+fn sealing_interrupted_anywhere_is_there_or_absent() {
+    everywhere(Operation::Seal);
+}
+
+#[test]
+fn moving_content_interrupted_anywhere_loses_none() {
+    everywhere(Operation::Move);
+}
+
+#[test]
+fn dropping_chunks_interrupted_anywhere_takes_none_that_is_needed() {
+    everywhere(Operation::DropChunks);
 }

@@ -2,6 +2,7 @@
 
 use crate::scene::{FORK, NEW, OLD, Scene, USER};
 use std::sync::Arc;
+use weald_engine::needed::NeededChunks;
 use weald_engine::reach::Reach;
 use weald_engine::{Occasion, OpenError, Workspace};
 use weald_model::{Errno, Ino, SnapshotId, WorkspaceId};
@@ -21,6 +22,9 @@ pub(crate) enum Operation {
     GiveBack,
     Write,
     Remove,
+    Seal,
+    Move,
+    DropChunks,
 }
 
 type Done = Result<Option<Arc<Workspace>>, Errno>;
@@ -35,6 +39,12 @@ impl Operation {
                 let large = own.lookup(Ino::ROOT, b"large").unwrap().ino;
                 own.write(&USER, large, 0, &[12; 40_000]).unwrap();
                 own.drop_snapshot(&USER, NEW).unwrap();
+            }
+            Operation::Move => seal(own, NEW).unwrap(),
+            Operation::DropChunks => {
+                seal(own, OLD).unwrap();
+                seal(own, NEW).unwrap();
+                own.drop_snapshot(&USER, OLD).unwrap();
             }
             _ => {}
         }
@@ -90,6 +100,19 @@ impl Operation {
                 let ino = own.lookup(Ino::ROOT, b"large")?.ino;
                 own.write(&USER, ino, 1_000, &[13; 30_000])?;
             }
+            Operation::Seal => {
+                // The second is made from the first.
+                seal(&own, OLD)?;
+                own.sync()?;
+                step(scene);
+                seal(&own, NEW)?;
+            }
+            Operation::Move => {
+                let mut placed = Vec::new();
+                own.sealed_places(NEW, &mut |one| placed.push(one)).map_err(|error| error.errno())?;
+                own.move_content(&placed, &|| false)?;
+            }
+            Operation::DropChunks => drop_chunks(&own)?,
             Operation::Remove => {
                 scene.fork = None;
                 match scene.logs.remove(FORK) {
@@ -112,6 +135,24 @@ fn give_back(scene: &Scene) -> Result<u64, Errno> {
         workspace.snapshots().iter().for_each(|listed| reach.point(listed.point));
     }
     reach.finish().map_err(|error| refused(&error))?.give_back()
+}
+
+fn seal(workspace: &Workspace, id: SnapshotId) -> Result<(), Errno> {
+    workspace.seal(id, &|_| true).map(drop).map_err(|error| error.errno())
+}
+
+fn drop_chunks(workspace: &Workspace) -> Result<(), Errno> {
+    let shared = workspace.shared();
+    let alone = shared.chunks().alone().ok_or(Errno::Busy)?;
+    let mut needed = NeededChunks::default();
+    workspace.sync()?;
+    for seal in workspace.snapshots().iter().filter_map(|listed| listed.seal) {
+        needed.sealed(shared, &seal).map_err(|error| error.errno())?;
+    }
+    needed.moved(shared, workspace.id(), &*shared.given_back_of(workspace.id())?)?;
+    let dropped = alone.retain(&|hash| needed.has(hash));
+    shared.forget_read();
+    dropped.map(drop).map_err(|error| error.errno())
 }
 
 fn refused(error: &OpenError) -> Errno {

@@ -5,6 +5,7 @@ use crate::view::{Picture, View, picture};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use weald_engine::seal::SealCheck;
 use weald_engine::verify::verify_log;
 use weald_engine::{Base, Occasion, OpenError, RenameMode, Shared, Workspace, XattrMode};
 use weald_model::{Caller, FileKind, Ino, SnapshotId, Timestamp, WorkspaceId};
@@ -174,6 +175,11 @@ impl Scene {
                 pictures.get(&listed.id).is_none_or(|known| *known == found),
                 "{listed:?} shows {found:?}"
             );
+            if listed.seal.is_some() {
+                let sealed = picture(&own.sealed_past(listed.id).unwrap());
+                assert!(sealed == found, "{listed:?} is sealed as another state");
+                SealCheck::default().check(&past, &listed).unwrap();
+            }
         }
         own.sync().unwrap();
         for id in [Some(OWN), self.fork.as_ref().map(|_| FORK)].into_iter().flatten() {

@@ -59,6 +59,8 @@ fn steps_between_phases() -> impl Strategy<Value = Vec<Step>> {
         1 => (0usize..4).prop_map(|stem| Step::Undo { stem }),
         1 => Just(Step::Restart),
         2 => (0usize..4).prop_map(|stem| Step::Move { stem }),
+        2 => (0usize..4, any::<usize>()).prop_map(|(stem, which)| Step::Seal { stem, which }),
+        2 => Just(Step::DropChunks),
         12 => (0i64..12).prop_map(|secs| Step::GcPhase { secs }),
     ];
     proptest::collection::vec(step, 10..80)

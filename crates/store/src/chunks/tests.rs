@@ -203,8 +203,8 @@ fn what_is_read_while_packs_are_written_anew_is_always_there() {
     let (_dir, chunks) = store();
     let contents: Vec<Vec<u8>> = (0..40).map(|seed| noise(seed, 3000)).collect();
     let live = put(&chunks, &contents.iter().map(Vec::as_slice).collect::<Vec<_>>());
-    let done = std::sync::atomic::AtomicBool::new(false);
-    let is_done = || done.load(std::sync::atomic::Ordering::Relaxed);
+    let done = AtomicBool::new(false);
+    let is_done = || done.load(Ordering::Relaxed);
     std::thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
@@ -221,6 +221,6 @@ fn what_is_read_while_packs_are_written_anew_is_always_there() {
             // Now all are in a pack that is mostly dead.
             chunks.alone().unwrap().retain(&|hash| live.contains(hash)).unwrap();
         }
-        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        done.store(true, Ordering::Relaxed);
     });
 }

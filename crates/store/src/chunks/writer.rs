@@ -90,9 +90,10 @@ impl<'a> Writer<'a> {
         Ok(hash)
     }
 
-    /// Makes everything added durable and findable.
+    /// Makes everything added durable and findable, and what was there already.
     pub fn finish(mut self) -> Result<Added, ChunkError> {
         self.publish()?;
+        self.chunks.make_names_durable()?;
         Ok(self.added)
     }
 
