@@ -14,13 +14,15 @@ pub(crate) const RECORDS_BETWEEN: u64 = 16_384;
 const COST_MAX: u64 = 128 << 10;
 /// States that stay whatever they cost: those of the last few snapshots or steps.
 const STATES_MIN: usize = 8;
-/// States that are kept at most. A search for the least used one is a walk over them.
+/// States that are kept at most.
 const STATES_MAX: usize = 256;
 
 /// The kept states of all logs.
 #[derive(Default)]
 pub(crate) struct Kept {
     states: BTreeMap<Point, Entry>,
+    /// When each was last used, the least used first.
+    by_use: BTreeMap<u64, Point>,
     cost: u64,
     clock: u64,
 }
@@ -35,18 +37,15 @@ struct Entry {
 impl Kept {
     /// Keeps a state. Returns those that had to go, to be dropped without a lock.
     pub(crate) fn put(&mut self, point: Point, state: State) -> Vec<State> {
-        let before = self.before(point).map_or(0, |(seq, _)| seq);
+        let before = self.nearest_before(point).map_or(0, |(at, _)| at.seq);
         let cost = point.seq.saturating_sub(before).clamp(1, RECORDS_BETWEEN);
         self.clock += 1;
         self.cost += cost;
-        let old = self.states.insert(point, Entry { state, cost, used: self.clock });
-        self.cost -= old.as_ref().map_or(0, |old| old.cost);
-        let mut gone: Vec<State> = old.map(|old| old.state).into_iter().collect();
+        let mut gone: Vec<State> = self.remove(point).into_iter().collect();
+        self.states.insert(point, Entry { state, cost, used: self.clock });
+        self.by_use.insert(self.clock, point);
         while self.states.len() > STATES_MAX || (self.cost > COST_MAX && self.states.len() > STATES_MIN) {
-            let Some(least) = self.states.iter().min_by_key(|(_, entry)| entry.used).map(|(point, _)| *point)
-            else {
-                break;
-            };
+            let Some(least) = self.by_use.values().next().copied() else { break };
             gone.extend(self.remove(least));
         }
         gone
@@ -56,15 +55,19 @@ impl Kept {
     pub(crate) fn get(&mut self, point: Point) -> Option<State> {
         self.clock += 1;
         let entry = self.states.get_mut(&point)?;
+        self.by_use.remove(&entry.used);
         entry.used = self.clock;
+        self.by_use.insert(entry.used, point);
         Some(entry.state.clone())
     }
 
     /// The nearest state before a point in its log, and the number of its record.
     pub(crate) fn before(&self, point: Point) -> Option<(u64, State)> {
-        let first = Point { seq: 0, ..point };
-        let (at, entry) = self.states.range(first..point).next_back()?;
-        Some((at.seq, entry.state.clone()))
+        self.nearest_before(point).map(|(at, entry)| (at.seq, entry.state.clone()))
+    }
+
+    fn nearest_before(&self, point: Point) -> Option<(&Point, &Entry)> {
+        self.states.range(Point { seq: 0, ..point }..point).next_back()
     }
 
     /// Forgets a log's states. Returns them, to be dropped without a lock.
@@ -76,6 +79,7 @@ impl Kept {
 
     fn remove(&mut self, point: Point) -> Option<State> {
         let entry = self.states.remove(&point)?;
+        self.by_use.remove(&entry.used);
         self.cost -= entry.cost;
         Some(entry.state)
     }

@@ -3,6 +3,7 @@
 mod build;
 mod create;
 mod daemon;
+mod engine;
 mod fork;
 mod history;
 mod tree;
@@ -25,11 +26,14 @@ pub(super) const ALL: &[(&str, Row)] = &[
     ("snapshot", history::snapshot),
     ("restore", history::restore),
     ("snapshots", history::many),
+    ("sparse", history::sparse),
+    ("engine", engine::snapshot_and_fork),
     ("log", history::log),
     ("warm", tree::warm),
     ("churn", tree::churn),
     ("make", build::make),
     ("cargo", build::cargo),
+    ("history-cost", build::history_cost),
     ("memory", daemon::memory),
     ("start", daemon::start),
 ];

@@ -11,6 +11,9 @@ use std::time::Duration;
 /// Most a build may take beside ext4.
 const BUILD_RATIO_MAX: f64 = 1.1;
 
+/// Most a build may take with automatic snapshots beside one without.
+const HISTORY_RATIO_MAX: f64 = 1.03;
+
 /// A build in a directory; what it makes is in `build` there, and not there before.
 type Build = fn(&Path) -> Result<()>;
 
@@ -20,12 +23,38 @@ pub(super) fn make(bench: &Bench) -> Result<Vec<Measured>> {
         eprintln!("not measured at this scale");
         return Ok(Vec::new());
     };
-    both(bench, repository, "make -j2 (Linux, tinyconfig, kernel/ lib/)", |tree| {
-        for target in ["tinyconfig", "kernel/", "lib/"] {
-            run::output(run::command("make", &["-s", "-j2", "O=build", target]).current_dir(tree))?;
-        }
-        Ok(())
-    })
+    both(bench, repository, MAKE, make_build)
+}
+
+const MAKE: &str = "make -j2 (Linux, tinyconfig, kernel/ lib/)";
+
+fn make_build(tree: &Path) -> Result<()> {
+    for target in ["tinyconfig", "kernel/", "lib/"] {
+        run::output(run::command("make", &["-s", "-j2", "O=build", target]).current_dir(tree))?;
+    }
+    Ok(())
+}
+
+/// A build with automatic snapshots beside the same build in a workspace without any. They come six times as often as
+/// each minute, so that each build has some.
+pub(super) fn history_cost(bench: &Bench) -> Result<Vec<Measured>> {
+    let Some(repository) = &bench.repositories.large else {
+        eprintln!("not measured at this scale");
+        return Ok(Vec::new());
+    };
+    let weald = bench.weald("history-cost")?;
+    weald.run(&["create", text(&repository.path)?, "ws"])?;
+    weald.run(&["config", "snapshots.every", "10s"])?;
+    weald.run(&["config", "snapshots.quiet", "10s"])?;
+    let tree = weald.path("ws");
+    built(&tree, make_build)?;
+    let side = |switch: &str| -> Result<Duration> {
+        weald.run(&["config", "snapshots.automatic", switch])?;
+        built(&tree, make_build)
+    };
+    let (with, without) = in_turn(bench.scale.build_runs + 2, |_| side("on"), |_| side("off"))?;
+    let what = format!("{MAKE}, a snapshot each 10 s");
+    Ok(vec![beside(what, with, "no snapshots", without, Target::Ratio(HISTORY_RATIO_MAX))])
 }
 
 /// The crate of this repository that has most dependencies; their sources are fetched beforehand.

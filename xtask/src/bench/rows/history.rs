@@ -6,6 +6,7 @@ use crate::bench::measure::in_turn;
 use anyhow::{Context, Result};
 use std::fs::OpenOptions;
 use std::io::Write;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -23,6 +24,12 @@ const DIFF_MS_MAX: f64 = 20.0;
 /// Longest times with many snapshots, in milliseconds.
 const HISTORY_MS_MAX: f64 = 50.0;
 const PLAN_MS_MAX: f64 = 1000.0;
+
+/// The sparse file, its snapshots, what changes between two of them, and the most each may take, in kilobytes.
+const SPARSE_FILE_BYTES: u64 = 20_000_000_000;
+const SPARSE_SNAPSHOTS: u64 = 50;
+const BLOCK_BYTES: u64 = 4096;
+const SPARSE_KB_MAX: f64 = 8.0;
 
 /// Most bytes of log for a new file beside its content.
 const LOG_BYTES_MAX: f64 = 200.0;
@@ -104,6 +111,36 @@ pub(super) fn many(bench: &Bench) -> Result<Vec<Measured>> {
         Ok(Measured { what, unit: "ms", weald, peer: None, target: Target::AtMost(most) })
     };
     Ok(vec![of("`history`", &history, HISTORY_MS_MAX)?, of("`gc plan`", &plan, PLAN_MS_MAX)?])
+}
+
+/// A large sparse file that changes a little between snapshots.
+pub(super) fn sparse(bench: &Bench) -> Result<Vec<Measured>> {
+    let weald = bench.weald("sparse")?;
+    weald.run(&["create", text(&bench.dir("sparse/source")?)?, "ws"])?;
+    let image = OpenOptions::new().write(true).create_new(true).open(weald.path("ws").join("image"))?;
+    image.set_len(SPARSE_FILE_BYTES)?;
+    weald.run(&["snapshot", "ws", "empty"])?;
+    let before = weald.disk_bytes()?;
+    let mut took = Vec::new();
+    for number in 0..SPARSE_SNAPSHOTS {
+        // Far apart, and never in the same block.
+        let offset = number * 7_919 % (SPARSE_FILE_BYTES / BLOCK_BYTES) * BLOCK_BYTES;
+        let content: Vec<u8> = (0..BLOCK_BYTES).map(|at| (at * 31 + number * 7) as u8).collect();
+        image.write_all_at(&content, offset)?;
+        took.push(weald.run(&["snapshot", "ws", "next"])?);
+    }
+    let kilobytes = (weald.disk_bytes()? - before) / SPARSE_SNAPSHOTS as f64 / 1e3;
+    let of = |what: &str, unit, weald, most| Measured {
+        what: format!("{what}, a file of {} GB, 4 KiB changed", SPARSE_FILE_BYTES / 1_000_000_000),
+        unit,
+        weald,
+        peer: None,
+        target: Target::AtMost(most),
+    };
+    Ok(vec![
+        of("`snapshot`", "ms", Sample::millis(&took)?, SNAPSHOT_MS_MAX),
+        of("disk of a snapshot", "kB", Sample::new(vec![kilobytes])?, SPARSE_KB_MAX),
+    ])
 }
 
 /// What the log takes for new files, beside their content.
