@@ -345,6 +345,10 @@ pub(crate) struct LogArgs {
     /// Go on with what comes
     #[arg(long, short)]
     pub(crate) follow: bool,
+    /// From now on log files that are opened for reading, too, or no longer; shows nothing
+    #[arg(long, value_name = "on|off", value_parser = ["on", "off"],
+        conflicts_with_all = ["path", "program", "since", "until", "operation", "limit", "follow"])]
+    pub(crate) reads: Option<String>,
 }
 
 /// `weald verify`.
@@ -359,6 +363,12 @@ pub(crate) struct VerifyArgs {
     /// Also every git object of the base, against its id
     #[arg(long)]
     pub(crate) base: bool,
+    /// Write anew what can be made from the source: manifests, git indexes, unpacked content
+    #[arg(long)]
+    pub(crate) heal: bool,
+    /// Also the signatures of signed anchors, with the keys that your git trusts
+    #[arg(long)]
+    pub(crate) signatures: bool,
     /// Compare with a word that `weald anchor` printed; may be given several times
     #[arg(long = "anchor", value_name = "WORD")]
     pub(crate) anchors: Vec<String>,
@@ -373,6 +383,9 @@ pub(crate) struct AnchorArgs {
     /// Also keep it as a ref below refs/weald/anchors in the source repository, where `weald verify` finds it
     #[arg(long)]
     pub(crate) tag: bool,
+    /// Sign it, as `git tag -s` does, with your key; implies --tag
+    #[arg(long)]
+    pub(crate) sign: bool,
 }
 
 /// `weald daemon`.

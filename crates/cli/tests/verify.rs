@@ -186,6 +186,51 @@ fn a_row_of_the_registry_that_was_changed_is_named() {
 }
 
 #[test]
+fn what_was_made_from_the_source_is_healed_from_it_under_a_workspace_in_use() {
+    let home = worked_in();
+    let made: Vec<PathBuf> =
+        ["manifests", "cas"].iter().flat_map(|dir| files(&home.home().join(dir))).collect();
+    assert_eq!(made.len(), 2, "{made:?}");
+    let right: Vec<Vec<u8>> = made.iter().map(|path| std::fs::read(path).unwrap()).collect();
+    for restarts in [false, true] {
+        home.run(&home.at("w"), "ls -l; git status").ok();
+        for (path, bytes) in made.iter().zip(&right) {
+            flip(path, bytes.len() as u64 / 2);
+        }
+        if restarts {
+            home.signal_daemon(Signal::KILL);
+        }
+        let said = home.weald(&["verify", "w"]);
+        assert!(said.code == 1 && said.out.matches("fix: weald verify w --heal").count() == 2, "{said:?}");
+        let healed = home.weald(&["verify", "w", "--heal"]).ok();
+        assert!(healed.contains("2 files healed") && healed.contains("ok  "), "{healed}");
+        for (path, bytes) in made.iter().zip(&right) {
+            assert!(std::fs::read(path).unwrap() == *bytes, "{}", path.display());
+        }
+        assert_eq!(problems(home.weald(&["verify", "--all", "--json"])), Vec::<Value>::new());
+        home.run(&home.at("w"), "ls -l; git status").ok();
+    }
+    // Cut, and gone: the same.
+    std::fs::write(&made[0], &right[0][..right[0].len() / 2]).unwrap();
+    std::fs::remove_file(&made[1]).unwrap();
+    home.signal_daemon(Signal::KILL);
+    let found = home.weald(&["verify", "--all", "--heal", "--json"]).json();
+    assert!(found["ok"] == true && found["problems"].as_array().unwrap().len() == 2, "{found}");
+    assert!(made.iter().zip(&right).all(|(path, bytes)| std::fs::read(path).unwrap() == *bytes));
+    // What nobody refers to only saves work: it goes. What nothing can give back stays as it is, and is told.
+    let log = home.weald(&["info", "w", "--json"]).json()["id"].as_str().unwrap().to_owned();
+    let data = home.home().join("logs").join(log).join("data-00000000");
+    flip(&data, 50_000);
+    let damaged = std::fs::read(&data).unwrap();
+    let stray = home.home().join("cas/ab").join("ab".repeat(32));
+    std::fs::create_dir_all(stray.parent().unwrap()).unwrap();
+    std::fs::write(&stray, "stray").unwrap();
+    let said = home.weald(&["verify", "--all", "--heal"]);
+    assert!(said.code == 1 && said.out.contains("1 file healed") && !stray.exists(), "{said:?}");
+    assert!(said.out.contains("1 problem") && std::fs::read(&data).unwrap() == damaged, "{said:?}");
+}
+
+#[test]
 fn a_damaged_object_of_the_source_is_named_with_base() {
     let home = worked_in();
     let objects = home.path().join("user/tool/.git/objects");
@@ -250,6 +295,61 @@ fn end_of_record(log: &[u8], seq: u64) -> usize {
             return at;
         }
     }
+}
+
+/// Gives the home's user an SSH key that git signs with and trusts.
+fn with_ssh_key(home: &Home) {
+    let user = home.path().join("user");
+    let line = "ssh-keygen -q -t ed25519 -N '' -C t@example.org -f key && \
+        printf 't@example.org %s\\n' \"$(cat key.pub)\" > allowed && \
+        printf '[user]\\nname = T\\nemail = t@example.org\\nsigningKey = %s\\n' \"$PWD/key\" > config && \
+        printf '[gpg]\\nformat = ssh\\n[gpg \"ssh\"]\\nallowedSignersFile = %s\\n' \"$PWD/allowed\" >> config";
+    home.run(&user, line).ok();
+}
+
+#[test]
+fn a_signed_anchor_is_checked_with_the_users_own_keys() {
+    let home = worked_in();
+    let unsigned = home.weald(&["anchor", "w", "--sign"]).fault("W0022");
+    assert!(unsigned.err.contains("user.signingKey"), "{unsigned:?}");
+    with_ssh_key(&home);
+    let repo = home.path().join("user/tool");
+    let config = home.path().join("user/config");
+    let weald = |arguments: &[&str]| {
+        let mut command = home.command();
+        let output = command.args(arguments).env("GIT_CONFIG_GLOBAL", &config).output().unwrap();
+        (
+            output.status.code().unwrap(),
+            String::from_utf8(output.stdout).unwrap() + &String::from_utf8_lossy(&output.stderr),
+        )
+    };
+    let (code, out) = weald(&["anchor", "w", "--sign", "--json"]);
+    assert_eq!(code, 0, "{out}");
+    let anchored: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(anchored["signed"], true);
+    let tag = anchored["tag"].as_str().unwrap();
+    // A tag as any other: git reads it, knows its signature and finds nothing wrong; no tag of the user's is there.
+    let raw = home.run(&repo, &format!("git cat-file tag {tag}; git fsck --strict 2>&1; git tag")).ok();
+    assert!(
+        raw.contains(anchored["anchor"].as_str().unwrap()) && raw.contains("BEGIN SSH SIGNATURE"),
+        "{raw}"
+    );
+    assert!(!raw.contains("error") && raw.trim_end().ends_with("-----END SSH SIGNATURE-----"), "{raw}");
+    let (code, out) = weald(&["verify", "w"]);
+    assert!(code == 0 && out.contains("1 signature not checked: weald verify --signatures"), "{out}");
+    let (code, out) = weald(&["verify", "w", "--signatures"]);
+    assert!(code == 0 && out.contains("1 signature checked"), "{out}");
+    // Somebody who is not trusted, and a signature of something else.
+    std::fs::write(home.path().join("user/allowed"), "").unwrap();
+    let (code, out) = weald(&["verify", "w", "--signatures"]);
+    assert!(
+        code == 1 && out.contains("the signature of refs/weald/anchors/") && out.contains("not good"),
+        "{out}"
+    );
+    let other = tag.replace(&format!("/{}-", anchored["record"]), "/1-");
+    home.run(&repo, &format!("git update-ref {other} {tag}")).ok();
+    let said = home.weald(&["verify", "w"]);
+    assert!(said.code == 1 && said.out.contains("was signed for something else"), "{said:?}");
 }
 
 #[test]

@@ -79,6 +79,7 @@ impl Forest {
         let kept = self.stores.keep_head(entry.id, &workspace);
         kept.map_err(|errno| crate::faults::errno(&doing, errno))?;
         let tag = if tag { Some(tagged(&entry, &head)?) } else { None };
+        let row = entry.row();
         Ok(Anchored {
             name: entry.name(),
             id: entry.id.to_string(),
@@ -87,6 +88,9 @@ impl Forest {
             anchor: word(entry.id, &head),
             time: Moment(self.stores.now()),
             tag,
+            signed: false,
+            repository: row.repo_path.map(|path| path.display().to_string()),
+            base_commit: row.commit,
         })
     }
 }
@@ -94,12 +98,15 @@ impl Forest {
 fn tagged(entry: &Entry, head: &Head) -> Result<String, Fault> {
     let row = entry.row();
     let commit = row.commit.as_deref().and_then(Oid::from_hex);
-    let (Some(path), Some(commit)) = (&row.repo_path, commit) else {
-        let what = format!("`{}` has no source repository to keep an anchor in", row.name);
-        return Err(Fault::new(Code::BadRequest, what)
-            .hint("keep the printed word elsewhere; compare with: weald verify --anchor WORD"));
-    };
+    let (Some(path), Some(commit)) = (&row.repo_path, commit) else { return Err(nowhere(&row.name)) };
     weald_git::anchor::put(&Repository::open(path)?, entry.id, head.seq, &head.chain, &commit)
+}
+
+/// The fault of a workspace without a repository.
+pub(crate) fn nowhere(name: &str) -> Fault {
+    let what = format!("`{name}` has no source repository to keep an anchor in");
+    Fault::new(Code::BadRequest, what)
+        .hint("keep the printed word elsewhere; compare with: weald verify --anchor WORD")
 }
 
 #[cfg(test)]

@@ -55,10 +55,11 @@ pub(crate) fn answer(
         Request::PinList => value(&forest.pin_list()?),
         Request::Unpin { id } => value(&forest.unpin(&id)?),
         Request::Doctor { fix } => value(&forest.examine(fix)?),
-        Request::Verify { state, base, anchors } => {
+        Request::Verify { state, base, heal, anchors } => {
             let (entry, until) = forest.to_verify(state.as_ref())?;
-            value(&forest.verify(&Scope { entry, until, base, anchors }, progress)?)
+            value(&forest.verify(&Scope { entry, until, base, heal, anchors }, progress)?)
         }
+        Request::LogReads { target, on } => value(&forest.log_reads(who, &target, on)?),
         Request::Anchor { target, tag } => value(&forest.anchor(&target, tag)?),
         Request::Snapshot(ask) => value(&forest.snapshot(who, &ask)?),
         Request::History(ask) => value(&forest.history(&ask)?),

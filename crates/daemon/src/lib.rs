@@ -11,6 +11,7 @@ pub mod protocol;
 pub mod refs;
 pub mod report;
 pub mod run;
+pub mod signing;
 
 mod anchor;
 mod answer;
@@ -39,6 +40,7 @@ mod open_files;
 mod patch;
 mod pins;
 mod programs;
+mod reads;
 mod reconcile;
 mod removal;
 mod rename;

@@ -289,11 +289,20 @@ pub enum Request {
         state: Option<Spot>,
         /// Also the git objects of bases.
         base: bool,
+        /// Writes anew what can be made from the source.
+        heal: bool,
         /// Anchors to compare with.
         anchors: Vec<String>,
     },
     /// The log of a workspace; sends [`Line::Log`] any number of times, then answers [`crate::report::LogEnd`].
     Log(LogRequest),
+    /// Begins or ends the log of reads; answers [`crate::report::ReadsLogged`].
+    LogReads {
+        /// Which.
+        target: Target,
+        /// What it is to be.
+        on: bool,
+    },
     /// The head of a log, to be kept elsewhere; answers [`crate::report::Anchored`].
     Anchor {
         /// Which.

@@ -16,8 +16,8 @@ use serde::{Deserialize, Serialize};
 mod journal;
 mod proof;
 
-pub use journal::{LogEnd, LogLine};
-pub use proof::{Anchored, Verification, VerifyProblem};
+pub use journal::{LogEnd, LogLine, ReadsLogged};
+pub use proof::{Anchored, SignedAnchor, Verification, VerifyProblem};
 
 /// A moment in time, RFC 3339 in JSON, seconds since 1970 in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -163,6 +163,8 @@ pub struct Info {
     pub snapshots: Vec<SnapshotReport>,
     /// What it costs.
     pub store: StoreReport,
+    /// True when its log has reads, too; null when damaged.
+    pub logs_reads: Option<bool>,
 }
 
 /// What changed in a workspace.

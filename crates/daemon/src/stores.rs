@@ -135,11 +135,22 @@ impl Stores {
         {
             return Ok((hash, length));
         }
-        let bytes = index_bytes(manifest, repo, uid, gid).map_err(|error| faults::built(&error))?;
+        let bytes = self.index_of(manifest, repo, uid, gid)?;
         let hash = self.home.cas().put(&bytes).map_err(|error| faults::cas(&error))?;
         let artifact = Artifact { tree, kind, hash: cas::hex(&hash) };
         self.home.registry().put_artifact(&artifact).map_err(faults::registry)?;
         Ok((hash, bytes.len() as u64))
+    }
+
+    /// The bytes of that index.
+    pub(crate) fn index_of(
+        &self,
+        manifest: &Manifest,
+        repo: &Repository,
+        uid: u32,
+        gid: u32,
+    ) -> Result<Vec<u8>, Fault> {
+        index_bytes(manifest, repo, uid, gid).map_err(|error| faults::built(&error))
     }
 
     /// An id that no workspace has.

@@ -76,7 +76,8 @@ impl Forest {
         };
         let store = self.store(&entry, &stored, figures.as_ref());
         let snapshots = self.snapshots_of(&entry);
-        Ok(Info { row, mount, source, snapshots, store })
+        let logs_reads = figures.map(|figures| figures.summary.logs_reads);
+        Ok(Info { row, mount, source, snapshots, store, logs_reads })
     }
 
     /// The workspace a line of forks began with; its pin keeps the base of them all.

@@ -7,8 +7,9 @@
 use crate::entry::Entry;
 use crate::forest::Forest;
 use crate::refs::Spot;
-use crate::report::{Verification, VerifyProblem};
+use crate::report::{SignedAnchor, Verification, VerifyProblem};
 use crate::{anchor, card, faults};
+use heal::Damage;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, PoisonError};
@@ -16,6 +17,7 @@ use weald_engine::seal::SealCheck;
 use weald_engine::verify::{VerifiedLog, verify_log};
 use weald_engine::{Origin, Point};
 use weald_git::Repository;
+use weald_git::anchor::SignedTag;
 use weald_model::{Code, Fault, Oid, Progress, WorkspaceId};
 use weald_store::cas::{self, CasError};
 use weald_store::log::verify::{Amount, Expected, Problem};
@@ -23,6 +25,7 @@ use weald_store::log::{Head, LogError};
 use weald_store::registry::{State, WorkspaceRow};
 
 mod base;
+mod heal;
 mod seals;
 
 /// Problems listed at most.
@@ -36,6 +39,8 @@ pub(crate) struct Scope {
     pub(crate) until: Option<Point>,
     /// Also the git objects of bases.
     pub(crate) base: bool,
+    /// Writes anew what can be made from the source.
+    pub(crate) heal: bool,
     /// Anchors somebody kept.
     pub(crate) anchors: Vec<String>,
 }
@@ -57,7 +62,16 @@ impl Forest {
     pub(crate) fn verify(&self, scope: &Scope, progress: &dyn Progress) -> Result<Verification, Fault> {
         let _logs_stay = self.lineage.read().unwrap_or_else(PoisonError::into_inner);
         let given = given_anchors(scope)?;
-        let mut round = Round { forest: self, report: Verification::default(), names: BTreeMap::new() };
+        if scope.heal {
+            self.open_for_work()?;
+        }
+        let mut round = Round {
+            forest: self,
+            report: Verification::default(),
+            names: BTreeMap::new(),
+            spare: BTreeSet::new(),
+            damages: Vec::new(),
+        };
         let rows = round.rows(scope);
         let logs = round.logs(scope, &rows)?;
         let mut stored: BTreeMap<cas::Hash, Option<String>> = BTreeMap::new();
@@ -88,10 +102,15 @@ impl Forest {
         }
         round.stored_files(&stored, progress);
         round.manifests(&trees, scope.base, progress);
+        if scope.heal {
+            round.heal();
+        } else {
+            round.tell_how_to_heal(scope.entry.as_deref());
+        }
         let mut report = round.report;
         report.workspaces = rows.iter().map(|row| row.name.clone()).collect();
         report.workspaces.sort();
-        report.ok = report.problems.is_empty();
+        report.ok = report.more_problems == 0 && report.problems.iter().all(|problem| problem.is_healed);
         Ok(report)
     }
 }
@@ -119,6 +138,10 @@ struct Round<'a> {
     report: Verification,
     /// Names of workspaces by log.
     names: BTreeMap<WorkspaceId, String>,
+    /// Stored files that nothing refers to: they only save work.
+    spare: BTreeSet<cas::Hash>,
+    /// What can be made anew, and the problem that tells of it.
+    damages: Vec<(usize, Damage)>,
 }
 
 impl Round<'_> {
@@ -132,7 +155,17 @@ impl Round<'_> {
             file: file.display().to_string(),
             offset,
             what: what.to_owned(),
+            fix: None,
+            is_healed: false,
         });
+    }
+
+    /// Tells of something that can be made anew.
+    fn tell_damage(&mut self, workspace: Option<&str>, file: &Path, what: &str, damage: Damage) {
+        if self.report.problems.len() < PROBLEMS_MAX {
+            self.damages.push((self.report.problems.len(), damage));
+        }
+        self.tell(workspace, file, None, what);
     }
 
     fn count(&mut self, amount: Amount) {
@@ -228,11 +261,30 @@ impl Round<'_> {
         }
         let repo = entry.and_then(|entry| Repository::open(&entry.row().repo_path?).ok());
         for anchor in repo.iter().flat_map(|repo| weald_git::anchor::list(repo, id)) {
-            heads.push((Head { seq: anchor.seq, chain: anchor.chain }, anchor.name));
+            let head = Head { seq: anchor.seq, chain: anchor.chain };
+            if let (Some(tag), Some(repo)) = (&anchor.signed, &repo) {
+                self.signed(id, repo, &head, &anchor.name, tag);
+            }
+            heads.push((head, anchor.name));
         }
         let own = given.iter().filter(|(of, _)| *of == id);
         heads.extend(own.map(|(_, head)| (*head, "the given anchor".to_owned())));
         heads
+    }
+
+    /// A signed anchor must say in its message what its ref's name says: only the message is signed.
+    fn signed(&mut self, id: WorkspaceId, repo: &Repository, head: &Head, name: &str, tag: &SignedTag) {
+        let workspace = self.names.get(&id).cloned();
+        if tag.says != anchor::word(id, head) {
+            let what = format!("the tag that {name} points at was signed for something else");
+            self.tell(workspace.as_deref(), repo.path(), None, &what);
+        }
+        self.report.signed_anchors.push(SignedAnchor {
+            workspace,
+            repository: repo.path().display().to_string(),
+            name: name.to_owned(),
+            tag: tag.oid.to_string(),
+        });
     }
 
     /// Compares the registry's row with the log's own first record.
@@ -263,7 +315,10 @@ impl Round<'_> {
         match home.cas().list() {
             Ok((hashes, strange)) => {
                 for hash in hashes {
-                    stored.entry(hash).or_insert(None);
+                    stored.entry(hash).or_insert_with(|| {
+                        self.spare.insert(hash);
+                        None
+                    });
                 }
                 for path in strange {
                     self.tell(None, &path, None, "this is no stored file: its name is no hash");
@@ -316,7 +371,8 @@ impl Round<'_> {
                         CasError::Missing(_) => "the file is missing".to_owned(),
                         CasError::Io { error, .. } => error.to_string(),
                     };
-                    self.tell(workspace.as_deref(), &cas.path(hash), None, &what);
+                    let damage = Damage::Stored(*hash);
+                    self.tell_damage(workspace.as_deref(), &cas.path(hash), &what, damage);
                 }
             }
             progress.advance(1);

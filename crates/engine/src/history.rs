@@ -153,6 +153,8 @@ pub(crate) struct History {
     open_since: Option<Timestamp>,
     /// Nothing but Weald's own changes so far: the workspace is being made, which is no step.
     is_being_made: bool,
+    /// Files that are opened for reading are recorded.
+    pub(crate) logs_reads: bool,
 }
 
 impl History {
@@ -168,6 +170,7 @@ impl History {
             undone: Map::default(),
             open_since: None,
             is_being_made: true,
+            logs_reads: false,
         }
     }
 

@@ -28,6 +28,7 @@ mod past;
 mod persistent_map;
 pub mod programs;
 pub mod reach;
+mod reads;
 mod record;
 mod replay;
 pub mod seal;

@@ -118,7 +118,8 @@ impl Past {
     /// Figures. O(1).
     pub fn summary(&self) -> Summary {
         let State { files, size_bytes, private_bytes, .. } = self.state;
-        Summary { files, size_bytes, private_bytes, records: self.point.seq }
+        let logs_reads = self.state.history.logs_reads;
+        Summary { files, size_bytes, private_bytes, records: self.point.seq, logs_reads }
     }
 
     /// Counts everything again and says what does not fit together: links, parents, streams, figures. Cost: the

@@ -150,6 +150,15 @@ pub(crate) enum Change {
         table: [u8; 32],
         pieces: Vec<Piece>,
     },
+    /// From here on files that are opened for reading are recorded, or no longer.
+    Reads {
+        on: bool,
+    },
+    /// A file was opened for reading, or to be executed. Changes nothing.
+    Opened {
+        ino: Ino,
+        executes: bool,
+    },
 }
 
 /// A path below the root; empty is the root itself.
@@ -360,6 +369,15 @@ impl Change {
                 w.raw(table);
                 w.pieces(pieces);
             }
+            Change::Reads { on } => {
+                w.tag(23);
+                w.bool(*on);
+            }
+            Change::Opened { ino, executes } => {
+                w.tag(24);
+                w.ino(*ino);
+                w.bool(*executes);
+            }
             Change::DropSnapshot { id } => {
                 w.tag(16);
                 w.number(id.0);
@@ -457,6 +475,8 @@ impl Change {
                 seal: Seal { root: r.raw()?, checkpoint: r.raw()? },
             },
             22 => Change::Moved { table: r.raw()?, pieces: r.pieces()? },
+            23 => Change::Reads { on: r.bool()? },
+            24 => Change::Opened { ino: r.ino()?, executes: r.bool()? },
             19 => Change::Program { number: r.small()?, name: program_name(r.bytes()?)? },
             _ => return Err(Malformed("unknown change")),
         })

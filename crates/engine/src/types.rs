@@ -145,4 +145,6 @@ pub struct Summary {
     pub private_bytes: u64,
     /// Records in the log of this workspace.
     pub records: u64,
+    /// Files that are opened for reading are recorded.
+    pub logs_reads: bool,
 }

@@ -247,6 +247,7 @@ impl Workspace {
             size_bytes: state.size_bytes,
             private_bytes: state.private_bytes,
             records: self.log.seq(),
+            logs_reads: state.history.logs_reads,
         }
     }
 

@@ -201,6 +201,9 @@ pub enum Operation<'a> {
     Ioctl {
         command: u32,
     },
+    Open {
+        flags: u32,
+    },
     Release,
     Releasedir,
     NotifyReply,
@@ -302,11 +305,11 @@ impl<'a> Operation<'a> {
                 body.take(12)?;
                 Operation::Ioctl { command: body.u32()? }
             }
+            Opcode::Open => Operation::Open { flags: body.u32()? },
             Opcode::Release => Operation::Release,
             Opcode::Releasedir => Operation::Releasedir,
             Opcode::NotifyReply => Operation::NotifyReply,
-            Opcode::Open
-            | Opcode::Opendir
+            Opcode::Opendir
             | Opcode::Flush
             | Opcode::Access
             | Opcode::Getlk

@@ -2,7 +2,8 @@
 //! workspace had at a record. Who changes the log afterwards must change the repository as well, and every copy of
 //! its refs: an anchor can be pushed like any ref.
 //!
-//! The ref points at the base commit, which is there anyway, so an anchor adds no object to the repository.
+//! The ref points at the base commit, which is there anyway, so an anchor adds no object to the repository. One that is
+//! signed points at a tag object of that commit, whose message is the word of the anchor ([`crate::signature`]).
 //! Invariant: written as pins are ([`crate::pin`]).
 
 use crate::fault::detail;
@@ -12,6 +13,9 @@ use gix::refs::transaction::{Change, PreviousValue, RefEdit, RefLog};
 use weald_model::{Code, Fault, Oid, WorkspaceId};
 
 const DIR: &str = "refs/weald/anchors";
+
+/// Longest tag object that is looked at, in bytes: a word and a signature.
+const TAG_BYTES_MAX: u64 = 1 << 20;
 
 const HINT: &str = "make the repository writable, or keep the word that `weald anchor` prints elsewhere";
 
@@ -24,21 +28,33 @@ pub struct Anchor {
     pub chain: [u8; 32],
     /// Full name of the ref.
     pub name: String,
+    /// The signed tag it points at.
+    pub signed: Option<SignedTag>,
 }
 
-/// Stores an anchor and returns the name of its ref. Durable when it returns. Errors as of [`crate::pin::pin`].
+/// A tag object with a signature, which is yet to be checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignedTag {
+    /// Its id.
+    pub oid: Oid,
+    /// The first line of its message.
+    pub says: String,
+}
+
+/// Stores an anchor and returns the name of its ref. It points at `target`, a commit or a tag of one. Durable when it
+/// returns. Errors as of [`crate::pin::pin`].
 pub fn put(
     source: &Repository,
     workspace: WorkspaceId,
     seq: u64,
     chain: &[u8; 32],
-    commit: &Oid,
+    target: &Oid,
 ) -> Result<String, Fault> {
-    debug_assert_eq!(ObjectFormat::of(commit), source.format(), "a ref names an object of its repository");
+    debug_assert_eq!(ObjectFormat::of(target), source.format(), "a ref names an object of its repository");
     let hash: String = chain.iter().map(|byte| format!("{byte:02x}")).collect();
     let name = format!("{DIR}/{workspace}/{seq}-{hash}");
     let path = source.common_dir().join(&name);
-    write_locked(source.common_dir(), &path, format!("{commit}\n").as_bytes(), Wait::Durable)
+    write_locked(source.common_dir(), &path, format!("{target}\n").as_bytes(), Wait::Durable)
         .map_err(|error| refused(source.path(), "the anchor could not be stored", &error).hint(HINT))?;
     Ok(name)
 }
@@ -49,16 +65,33 @@ pub fn list(source: &Repository, workspace: WorkspaceId) -> Vec<Anchor> {
     let Ok(platform) = local.references() else { return Vec::new() };
     let prefix = format!("{DIR}/{workspace}/");
     let Ok(found) = platform.prefixed(prefix.as_str()) else { return Vec::new() };
-    let names = found.flatten().map(|reference| reference.name().as_bstr().to_string());
-    let mut anchors: Vec<Anchor> = names.filter_map(|name| read(&prefix, name)).collect();
+    let refs = found.flatten().map(|reference| {
+        let signed = reference.try_id().and_then(|id| signed(&local, id.detach()));
+        (reference.name().as_bstr().to_string(), signed)
+    });
+    let mut anchors: Vec<Anchor> = refs.filter_map(|(name, signed)| read(&prefix, name, signed)).collect();
     anchors.sort_by_key(|anchor| anchor.seq);
     anchors
 }
 
-fn read(prefix: &str, name: String) -> Option<Anchor> {
+fn read(prefix: &str, name: String, signed: Option<SignedTag>) -> Option<Anchor> {
     let (seq, hash) = name.strip_prefix(prefix)?.split_once('-')?;
     let chain: [u8; 32] = Oid::from_hex(hash)?.as_bytes().try_into().ok()?;
-    Some(Anchor { seq: seq.parse().ok()?, chain, name })
+    Some(Anchor { seq: seq.parse().ok()?, chain, name, signed })
+}
+
+/// The tag object behind a ref, if it is one that has a signature.
+fn signed(local: &gix::Repository, id: gix::ObjectId) -> Option<SignedTag> {
+    let header = local.find_header(id).ok()?;
+    if header.kind() != gix::object::Kind::Tag || header.size() > TAG_BYTES_MAX {
+        return None;
+    }
+    let object = local.find_object(id).ok()?;
+    let text = String::from_utf8_lossy(&object.data);
+    let (_, message) = text.split_once("\n\n")?;
+    let says = message.lines().next()?.to_owned();
+    // As git finds it: the signature begins a line.
+    message.contains("\n-----BEGIN ").then_some(SignedTag { oid: Oid::new(id.as_bytes())?, says })
 }
 
 /// Removes all anchors of a workspace that is no more. None there is no error.

@@ -5,8 +5,8 @@
 //! [`merge`]); the repository of the user is only read, but for these and its pins ([`pin`]); bytes from a repository never panic and are checked against their id.
 //!
 //! Read [`repo`] first (open, resolve), then [`source`] (base content), [`index`] and [`gitdir`] (what goes into a
-//! workspace), [`mod@clone`] (copies of remotes), [`promote`] and [`merge`] (work on its way back), [`mod@unpushed`] (before a
-//! workspace is removed).
+//! workspace), [`mod@clone`] (copies of remotes), [`promote`] and [`merge`] (work on its way back), [`signature`] (signed
+//! tags), [`mod@unpushed`] (before a workspace is removed).
 
 pub mod anchor;
 pub mod clone;
@@ -18,6 +18,7 @@ pub mod promote;
 pub mod refs;
 pub mod repo;
 pub mod resolve;
+pub mod signature;
 pub mod source;
 pub mod unpushed;
 pub mod url;

@@ -151,6 +151,17 @@ impl Cas {
         if found == *hash { Ok(len) } else { Err(CasError::Damaged(*hash)) }
     }
 
+    /// Writes content anew that is damaged or missing; `bytes` must have the hash. Who reads the old file just now may
+    /// see its damage to the end. Durable when it returns.
+    pub fn heal(&self, hash: &Hash, bytes: &[u8]) -> Result<(), CasError> {
+        if blake3::hash(bytes).as_bytes() != hash {
+            return Err(CasError::Damaged(*hash));
+        }
+        // What was found right before may be what is damaged now.
+        self.checked.lock().expect(NOT_POISONED).remove(hash);
+        self.put(bytes).map(drop)
+    }
+
     /// All content there is, and files whose names are no hashes. Cost: one listing for each first byte in use.
     pub fn list(&self) -> io::Result<(Vec<Hash>, Vec<PathBuf>)> {
         let (mut hashes, mut strange) = (Vec::new(), Vec::new());

@@ -237,6 +237,20 @@ impl Home {
         }
     }
 
+    /// Writes the manifest of a tree anew in place of a damaged one: into the same file where it has the right length,
+    /// so that whoever has it mapped sees it right, too. Durable when it returns.
+    pub fn heal_manifest(&self, tree: &Oid, bytes: &[u8]) -> Result<Manifest, HomeManifestError> {
+        let path = self.paths.manifest(tree);
+        match write_over(&*self.disk, &path, bytes) {
+            Ok(true) => Ok(opened(
+                self.disk.map(&path).map_err(|error| HomeManifestError::Io { path, error })?,
+                tree,
+            )?),
+            Ok(false) => self.put_manifest(tree, bytes),
+            Err(error) => Err(HomeManifestError::Io { path, error }),
+        }
+    }
+
     /// Keeps the manifest of a tree, and opens it. Durable when it returns.
     pub fn put_manifest(&self, tree: &Oid, bytes: &[u8]) -> Result<Manifest, HomeManifestError> {
         let (dir, path) = (self.paths.manifests(), self.paths.manifest(tree));
@@ -244,6 +258,19 @@ impl Home {
         publish(&*self.disk, &dir, &dir, &manifest_name(tree), bytes).map_err(io)?;
         Ok(opened(self.disk.map(&path).map_err(io)?, tree)?)
     }
+}
+
+fn write_over(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<bool> {
+    let file = match disk.open(path, OpenMode::ReadWrite) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        opened => opened?,
+    };
+    if file.len()? != bytes.len() as u64 {
+        return Ok(false);
+    }
+    file.write_at(&[bytes], 0)?;
+    file.sync()?;
+    Ok(true)
 }
 
 fn manifest_name(tree: &Oid) -> String {

@@ -41,6 +41,7 @@ fn show(info: &Info) {
         ("private", row.private_bytes.map(words::size).unwrap_or_default()),
         ("snapshots", snapshots(info)),
         ("on disk", on_disk(info)),
+        ("log", log(info)),
         ("shared by", words::count(info.store.shared_by, "other workspace")),
         ("dedup", format!("{:.2}×", info.store.dedup_ratio)),
         ("compression", format!("{:.2}×", info.store.compression_ratio)),
@@ -73,6 +74,14 @@ fn snapshots(info: &Info) -> String {
     let Some(last) = info.snapshots.first() else { return "none".to_owned() };
     let when = words::ago(now() - last.created_at.0);
     format!("{}, the last {when}", words::grouped(info.snapshots.len() as u64))
+}
+
+fn log(info: &Info) -> String {
+    let records = info.store.records.map(|records| words::count(records, "record")).unwrap_or_default();
+    match info.logs_reads {
+        Some(true) => format!("{records}, reads included"),
+        _ => records,
+    }
 }
 
 fn on_disk(info: &Info) -> String {

@@ -7,10 +7,13 @@ use crate::{output, words};
 use std::os::unix::ffi::OsStringExt;
 use weald_daemon::protocol::{Line, LogRequest, Request};
 use weald_daemon::refs::time_of;
-use weald_daemon::report::{Bytes, LogEnd, LogLine};
+use weald_daemon::report::{Bytes, LogEnd, LogLine, ReadsLogged};
 use weald_model::Fault;
 
 pub(super) fn run(context: &Context, args: LogArgs) -> Result<Outcome, Fault> {
+    if let Some(reads) = &args.reads {
+        return switch(context, args.workspace, reads == "on");
+    }
     let now = jiff::Zoned::now();
     let moment = |text: Option<String>| text.map(|text| time_of(&text, &now)).transpose();
     let directory = std::env::current_dir().ok().map(|path| Bytes(path.into_os_string().into_vec()));
@@ -30,6 +33,26 @@ pub(super) fn run(context: &Context, args: LogArgs) -> Result<Outcome, Fault> {
         _ => true,
     };
     let _end: Option<LogEnd> = context.converse(request, &mut show)?;
+    Ok(Outcome::Yes)
+}
+
+/// Switches the log of reads.
+fn switch(context: &Context, workspace: Option<String>, on: bool) -> Result<Outcome, Fault> {
+    let request = Request::LogReads { target: context.target(workspace), on };
+    let switched: ReadsLogged = context.ask(request)?;
+    if context.json {
+        output::json(&switched);
+        return Ok(Outcome::Yes);
+    }
+    let name = &switched.name;
+    output::text_line(&match on {
+        true => format!("the log of `{name}` has each file that is opened for reading"),
+        false => format!("the log of `{name}` has no reads"),
+    });
+    if let Some(who) = &switched.in_use_by {
+        output::text_line(&format!("from the next mount on, since {who}"));
+        output::text_line(&format!("leave it, then: weald unmount {name} && weald mount {name}"));
+    }
     Ok(Outcome::Yes)
 }
 

@@ -40,6 +40,23 @@ pub struct LogEnd {
     pub last_record: u64,
 }
 
+/// Answer to log --reads.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReadsLogged {
+    /// The workspace.
+    pub name: String,
+    /// Its id.
+    pub id: String,
+    /// What is to be.
+    pub logs_reads: bool,
+    /// True when it was otherwise before.
+    pub is_changed: bool,
+    /// True when it holds already; false when it waits for the next mount, since somebody is in the workspace.
+    pub in_force: bool,
+    /// Who that is, as a sentence.
+    pub in_use_by: Option<String>,
+}
+
 impl From<Logged> for LogLine {
     fn from(logged: Logged) -> Self {
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();

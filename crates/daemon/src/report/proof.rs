@@ -14,12 +14,16 @@ pub struct VerifyProblem {
     pub offset: Option<u64>,
     /// What is wrong.
     pub what: String,
+    /// The exact command that writes it anew from the source; null when nothing but a copy helps.
+    pub fix: Option<String>,
+    /// True when that was done.
+    pub is_healed: bool,
 }
 
 /// Answer to verify.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Verification {
-    /// True when there is no problem.
+    /// True when there is no problem left.
     pub ok: bool,
     /// Workspaces that were verified, by name.
     pub workspaces: Vec<String>,
@@ -32,10 +36,27 @@ pub struct Verification {
     pub checked_roots: u64,
     /// Anchors and kept heads that were compared.
     pub checked_anchors: u64,
+    /// Those of them that are signed. The daemon does not check signatures: keys are the user's.
+    pub signed_anchors: Vec<SignedAnchor>,
+    /// Signatures that were checked.
+    pub checked_signatures: u64,
     /// What is wrong; at most a thousand are listed.
     pub problems: Vec<VerifyProblem>,
     /// Problems there was no room to list.
     pub more_problems: u64,
+}
+
+/// An anchor with a signature.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignedAnchor {
+    /// The workspace; null when it has no name any more.
+    pub workspace: Option<String>,
+    /// The repository it is in.
+    pub repository: String,
+    /// The ref.
+    pub name: String,
+    /// Id of the tag object.
+    pub tag: String,
 }
 
 /// Answer to anchor.
@@ -55,4 +76,10 @@ pub struct Anchored {
     pub time: Moment,
     /// The ref in the source repository; null when none was asked for.
     pub tag: Option<String>,
+    /// True when that points at a signed tag.
+    pub signed: bool,
+    /// The source repository; null without git.
+    pub repository: Option<String>,
+    /// The commit in it that an anchor points at, itself or through a tag.
+    pub base_commit: Option<String>,
 }

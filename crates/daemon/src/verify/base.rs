@@ -2,7 +2,7 @@
 //!
 //! Invariant: an object is read once however many trees hold it. Reading one checks it against its id.
 
-use super::Round;
+use super::{Damage, Round};
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use weald_model::{Ino, Oid, Progress, Source, SourceError, TreeKind};
@@ -30,12 +30,12 @@ impl Round<'_> {
                     let bytes = std::fs::metadata(&path).map_or(0, |data| data.len());
                     self.count(Amount { objects: 1, bytes });
                     if let Err(error) = manifest.verify() {
-                        self.tell(name, &path, None, &error.to_string());
+                        self.tell_damage(name, &path, &error.to_string(), Damage::Manifest(*tree));
                     } else if let Some(row) = row.filter(|_| objects) {
                         self.objects(&manifest, row, &mut seen, progress);
                     }
                 }
-                Err(error) => self.tell(name, &path, None, &error.to_string()),
+                Err(error) => self.tell_damage(name, &path, &error.to_string(), Damage::Manifest(*tree)),
             }
             progress.advance(1);
         }

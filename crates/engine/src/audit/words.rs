@@ -45,6 +45,15 @@ pub(super) fn tell(change: &Change, logged: &mut Logged, names: &mut Names) -> b
             logged.path = names.path(*ino);
             logged.detail = Some(String::from_utf8_lossy(name).into_owned());
         }
+        Change::Opened { ino, executes } => {
+            logged.operation = "open";
+            logged.path = names.path(*ino);
+            logged.detail = executes.then(|| "to execute".to_owned());
+        }
+        Change::Reads { on } => {
+            logged.operation = "log-reads";
+            logged.detail = Some(if *on { "on" } else { "off" }.to_owned());
+        }
         Change::Purge { ino } => {
             names.forget(*ino);
             return false;

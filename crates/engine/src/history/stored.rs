@@ -40,6 +40,7 @@ impl History {
                 w.time(time);
             }
             w.bool(self.is_being_made);
+            w.bool(self.logs_reads);
         };
         entries.push((key(REST, 0), value(rest)));
         entries
@@ -65,6 +66,7 @@ impl History {
                 self.next_step = r.number()?;
                 self.open_since = if r.bool()? { Some(r.time()?) } else { None };
                 self.is_being_made = r.bool()?;
+                self.logs_reads = r.bool()?;
             }
             _ => return Err(Malformed("an entry of history")),
         }

@@ -7,7 +7,7 @@ fn sample() -> impl Strategy<Value = Record> {
     let ino = prop_oneof![(1u64..1 << 32).prop_map(Ino), ((1u64 << 32)..1 << 40).prop_map(Ino)];
     let name =
         prop::collection::vec(1u8..255, 1..40).prop_filter_map("a name", |bytes| Name::new(&bytes).ok());
-    let change = (ino.clone(), ino, name, any::<u64>(), any::<u32>(), 0u8..23).prop_map(
+    let change = (ino.clone(), ino, name, any::<u64>(), any::<u32>(), 0u8..25).prop_map(
         |(ino, parent, name, number, small, which)| match which {
             0 => Change::Forked { child: WorkspaceId(number) },
             1 => Change::Link { ino, parent, name },
@@ -71,6 +71,8 @@ fn sample() -> impl Strategy<Value = Record> {
                 tags: vec!["v1".to_owned(), "\u{e4}".to_owned()],
                 occasion: Occasion::Timer,
             },
+            22 => Change::Reads { on: small % 2 == 0 },
+            23 => Change::Opened { ino, executes: small % 2 == 0 },
             19 => Change::Reclaimed {
                 pieces: vec![Piece { file: small, from: number / 2, to: number / 2 + u64::from(small) }],
             },

@@ -76,6 +76,8 @@ impl State {
             | Change::Program { .. }
             | Change::Reclaimed { .. }
             | Change::Moved { .. }
+            | Change::Reads { .. }
+            | Change::Opened { .. }
             | Change::Purge { .. }
             | Change::Snapshot { .. }
             | Change::DropSnapshot { .. }
@@ -92,7 +94,12 @@ impl State {
             | Change::Forked { .. }
             | Change::Program { .. }
             | Change::Reclaimed { .. }
-            | Change::Moved { .. } => Ok(()),
+            | Change::Moved { .. }
+            | Change::Opened { .. } => Ok(()),
+            Change::Reads { on } => {
+                self.history.logs_reads = *on;
+                Ok(())
+            }
             Change::Make(make) => self.make(base, make, time),
             Change::Link { ino, parent, name } => self.link(base, *ino, *parent, name, time),
             Change::Remove { parent, name } => self.remove(base, *parent, name, time),

@@ -133,6 +133,8 @@ fn subjects(change: &Change, tell: &mut impl FnMut(Subject)) {
         | Change::Program { .. }
         | Change::Reclaimed { .. }
         | Change::Moved { .. }
+        | Change::Reads { .. }
+        | Change::Opened { .. }
         | Change::Purge { .. }
         | Change::Snapshot { .. }
         | Change::DropSnapshot { .. }

@@ -5,11 +5,12 @@
 //! each entry in a reply adds one to [`Lookups`], so does nothing else; the engine is told to forget a node when its
 //! count falls to 0. Permissions are the kernel's (`default_permissions`); umask, ACL inheritance and suid rules are
 //! the engine's. Directories are in [`dirs`], extended attributes in [`xattrs`], what happens to the kernel's caches
-//! when a workspace goes back to another state in [`refresh`].
+//! when a workspace goes back to another state in [`refresh`], the log of reads in [`opens`].
 
 mod dirs;
 mod generations;
 mod lookups;
+mod opens;
 mod refresh;
 mod xattrs;
 
@@ -20,6 +21,7 @@ use crate::connection::{Handler, WRITE_BYTES_MAX};
 use crate::reply::{Reply, StatFs};
 use crate::request::{CopyRange, Header, Operation, Request, Setattr};
 use generations::Generations;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use weald_engine::{AllocateMode, RenameMode, Seek, Workspace};
 use weald_model::{Attr, Caller, Errno, FileKind, Ino, Result, SetAttr, SetTime, Timestamp};
@@ -42,6 +44,8 @@ pub struct Adapter {
     /// Shared from looking up what an entry says until its reference is counted; see [`refresh`].
     entering: RwLock<()>,
     create_answer: CreateAnswer,
+    /// The kernel has been told never to ask for OPEN; see [`opens`].
+    asks_no_open: AtomicBool,
 }
 
 impl Adapter {
@@ -60,6 +64,7 @@ impl Adapter {
             generations: Generations::default(),
             entering: RwLock::default(),
             create_answer,
+            asks_no_open: AtomicBool::new(false),
         })
     }
 
@@ -304,7 +309,8 @@ impl Handler for Adapter {
                 let _entering = self.entering();
                 self.answer_new(header, &request.operation, reply)
             }
-            // RELEASE may come for what CREATE opened before the kernel has learnt that OPEN is not needed.
+            Operation::Open { flags } => self.open(&caller(header, 0), ino, flags, reply),
+            // Of what was opened while OPEN was answered, or by CREATE before the kernel has learnt that it is not needed.
             Operation::Release | Operation::Releasedir | Operation::NotifyReply => Ok(()),
             Operation::Init(_)
             | Operation::Destroy
