@@ -216,3 +216,26 @@ fn content_moved_between_looking_and_giving_back_stays_in_a_snapshot_taken_meanw
     let taken = home.stem(0).snapshots()[0].point;
     assert!(home.stem(0).past(taken).is_ok(), "a listed snapshot is whole");
 }
+
+/// Bad input: a clock that goes backwards.
+#[test]
+fn a_clock_that_was_set_back_lets_the_window_keep_more_and_never_less() {
+    let mut home = Home::new();
+    let write = |home: &mut Home, len| home.take(&Step::Write { stem: 0, file: 0, offset: 0, len });
+    write(&mut home, 20_000);
+    home.take(&Step::Snapshot { stem: 0 });
+    let year_ago = weald_testkit::clock::START_SECS - 365 * 86_400;
+    home.clock.set(weald_model::Timestamp::from_secs(year_ago));
+    write(&mut home, 19_000);
+    write(&mut home, 18_000);
+    let all: Vec<_> = (0..4).map(|number| home.recorded(0, number)).collect();
+    assert_eq!(home.gc(10, u64::MAX, |_| ()), Ok(0));
+    all.iter().for_each(|(point, model)| home.is_at(0, *point, model));
+    home.take(&Step::Restore { stem: 0, which: 1 });
+    home.take(&Step::Undo { stem: 0 });
+    home.take(&Step::Restart);
+    // Set right again: what is older than the window goes, snapshots and the present stay.
+    home.clock.set(weald_model::Timestamp::from_secs(weald_testkit::clock::START_SECS + 86_400));
+    home.gc(10, u64::MAX, |_| ()).unwrap();
+    home.check();
+}

@@ -29,7 +29,7 @@ pub(crate) fn seal_and_move(workspace: &Arc<Workspace>, id: SnapshotId) -> Resul
 
 /// Drops what neither sealed snapshots nor logs need.
 pub(crate) fn drop_chunks(shared: &Arc<Shared>, all: &[Arc<Workspace>]) -> Result<u64> {
-    let alone = shared.chunks().alone().unwrap();
+    let alone = shared.chunks().alone().ok_or(Errno::Busy)?;
     let mut needed = NeededChunks::default();
     for workspace in all {
         workspace.sync()?;

@@ -1,6 +1,7 @@
 //! Giving back while other threads write, take and drop snapshots, restore and fork.
 
 use crate::home::USER;
+use crate::moves;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use weald_engine::reach::Reach;
@@ -81,8 +82,65 @@ fn give_back(workspace: &Arc<Workspace>) -> Result<u64, Errno> {
     reach.finish().unwrap().give_back()
 }
 
+/// Seals snapshots, and moves what they show; those that were dropped meanwhile are left.
+fn seal_some(workspace: &Arc<Workspace>, sealed: &AtomicU64) {
+    for snapshot in workspace.unsealed() {
+        match moves::seal_and_move(workspace, snapshot.id) {
+            Ok(()) => _ = sealed.fetch_add(1, Ordering::SeqCst),
+            Err(Errno::NotFound | Errno::Stale) => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
 #[test]
 fn threads_that_write_snapshot_restore_and_fork_lose_nothing_to_a_gc_that_never_rests() {
+    run(|workspace, done, given| {
+        until(done, || collect(workspace, given));
+    });
+}
+
+/// The same, while their snapshots are sealed, content is moved, and chunks that nobody needs go.
+#[test]
+fn threads_lose_nothing_while_snapshots_are_sealed_and_chunks_are_dropped() {
+    let (sealed, dropped) = (AtomicU64::new(0), AtomicU64::new(0));
+    run(|workspace, done, given| {
+        std::thread::scope(|scope| {
+            let sealer = scope.spawn(|| until(done, || seal_some(workspace, &sealed)));
+            until(done, || {
+                collect(workspace, given);
+                let all = std::slice::from_ref(workspace);
+                match moves::drop_chunks(workspace.shared(), all) {
+                    Ok(bytes) => _ = dropped.fetch_add(bytes, Ordering::SeqCst),
+                    Err(Errno::Busy) => {}
+                    Err(error) => panic!("{error}"),
+                }
+            });
+            sealer.join().unwrap();
+            collect(workspace, given);
+        });
+    });
+    assert!(sealed.load(Ordering::SeqCst) > 0, "something was sealed meanwhile");
+}
+
+/// Does it again and again, and once more when the writers are done.
+fn until(done: &AtomicBool, mut work: impl FnMut()) {
+    while !done.load(Ordering::SeqCst) {
+        work();
+    }
+    work();
+}
+
+fn collect(workspace: &Arc<Workspace>, given: &AtomicU64) {
+    match give_back(workspace) {
+        Ok(bytes) => _ = given.fetch_add(bytes, Ordering::SeqCst),
+        Err(Errno::Busy) => {}
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// Has writers work while `meanwhile` does, until it is told that they are done; then every state that stays is right.
+fn run(meanwhile: impl FnOnce(&Arc<Workspace>, &AtomicBool, &AtomicU64) + Send) {
     let dir = tempfile::tempdir().unwrap();
     let shared = shared(dir.path());
     let base = Base::empty(1000, 1000, Timestamp::from_secs(1_600_000_000));
@@ -95,25 +153,17 @@ fn threads_that_write_snapshot_restore_and_fork_lose_nothing_to_a_gc_that_never_
         .collect();
     let (done, forks, given) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
     let kept = std::thread::scope(|scope| {
-        let collector = scope.spawn(|| {
-            while !done.load(Ordering::SeqCst) {
-                match give_back(&workspace) {
-                    Ok(bytes) => _ = given.fetch_add(bytes, Ordering::SeqCst),
-                    Err(Errno::Busy) => {}
-                    Err(error) => panic!("{error}"),
-                }
-            }
-        });
-        let (workspace, forks) = (&workspace, &forks);
+        let (workspace, forks, done, given) = (&workspace, &forks, &done, &given);
+        let collector = scope.spawn(move || meanwhile(workspace, done, given));
         let writers: Vec<_> = inos
             .iter()
             .enumerate()
             .map(|(writer, ino)| scope.spawn(move || write(workspace, writer as u64, *ino, forks)))
             .collect();
-        let kept: Vec<_> = writers.into_iter().map(|writer| writer.join().unwrap()).collect();
+        let kept: Vec<_> = writers.into_iter().map(|writer| writer.join()).collect();
         done.store(true, Ordering::SeqCst);
         collector.join().unwrap();
-        kept
+        kept.into_iter().map(|kept| kept.unwrap()).collect::<Vec<_>>()
     });
     assert!(given.load(Ordering::SeqCst) > 0, "something was given back meanwhile");
     let check = |workspace: &Workspace| {
