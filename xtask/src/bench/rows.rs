@@ -5,6 +5,7 @@ mod create;
 mod daemon;
 mod engine;
 mod fork;
+mod git;
 mod history;
 mod tree;
 
@@ -29,6 +30,9 @@ pub(super) const ALL: &[(&str, Row)] = &[
     ("sparse", history::sparse),
     ("engine", engine::snapshot_and_fork),
     ("log", history::log),
+    ("status", git::status),
+    ("back", git::back),
+    ("commits", git::commits),
     ("warm", tree::warm),
     ("churn", tree::churn),
     ("make", build::make),

@@ -8,6 +8,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+/// Who commits in a benchmark.
+pub(super) const IDENTITY: [(&str, &str); 4] = [
+    ("GIT_AUTHOR_NAME", "bench"),
+    ("GIT_AUTHOR_EMAIL", "bench@example.org"),
+    ("GIT_COMMITTER_NAME", "bench"),
+    ("GIT_COMMITTER_EMAIL", "bench@example.org"),
+];
+
 /// The home and its mount root.
 pub(super) struct Weald {
     program: PathBuf,
@@ -84,7 +92,7 @@ impl Weald {
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
         command.args(arguments).env("WEALD_HOME", &self.home).env("WEALD_MOUNT", &self.mounts);
-        command.stdin(Stdio::null());
+        command.envs(IDENTITY).stdin(Stdio::null());
         command
     }
 }
