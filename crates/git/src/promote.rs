@@ -108,12 +108,13 @@ pub fn promote(request: &PromoteRequest<'_>) -> Result<Promoted, Fault> {
     let git =
         plain.clone().with("GIT_INDEX_FILE", scratch.index()).with("GIT_OBJECT_DIRECTORY", scratch.objects());
     // What is made here is packed and made durable by the push.
-    let settings = ["core.fsync=none", "core.looseCompression=0", "advice.addEmbeddedRepo=false"];
-    let mut args: Vec<&str> = settings.iter().flat_map(|setting| ["-c", setting]).collect();
-    args.extend(["add", "--all", "--", ":/"]);
-    git.run(&args)?;
-    let args = ["write-tree"];
-    let tree = git.oid(&args)?.ok_or_else(|| Fault::new(Code::GitFailed, "git wrote no tree"))?;
+    let settings =
+        ["core.fsync=none", "core.looseCompression=0", "index.skipHash=true", "advice.addEmbeddedRepo=false"];
+    let settings: Vec<&str> = settings.iter().flat_map(|setting| ["-c", setting]).collect();
+    git.run(&[&settings[..], &["add", "--all", "--", ":/"]].concat())?;
+    let tree = git
+        .oid(&[&settings[..], &["write-tree"]].concat())?
+        .ok_or_else(|| Fault::new(Code::GitFailed, "git wrote no tree"))?;
     let head = git.commit("HEAD")?;
     let source = Git::new(request.source);
     let before = source.commit(request.reference)?;
