@@ -59,6 +59,8 @@ pub(crate) enum Command {
     Promote(PromoteArgs),
     /// Merge the work of workspaces into a branch of their source repository
     Merge(MergeArgs),
+    /// Show which workspaces change the same lines, and which change what their branch has changed since
+    Conflicts(ConflictsArgs),
     /// Move workspaces to the trash
     #[command(visible_alias = "rm")]
     Remove(RemoveArgs),
@@ -191,6 +193,17 @@ pub(crate) struct MergeArgs {
     /// Give a merge with conflicts up: the workspace comes back as it was
     #[arg(long, conflicts_with_all = ["all", "into", "test", "message"])]
     pub(crate) abort: bool,
+}
+
+/// `weald conflicts`.
+#[derive(Debug, Args)]
+pub(crate) struct ConflictsArgs {
+    /// Beside this branch [default: the one each was created on]
+    #[arg(long, value_name = "BRANCH")]
+    pub(crate) into: Option<String>,
+    /// Go on: look again at what changes
+    #[arg(long, short)]
+    pub(crate) watch: bool,
 }
 
 /// `weald rename`.

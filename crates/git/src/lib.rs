@@ -15,6 +15,7 @@ pub mod index;
 pub mod merge;
 pub mod pin;
 pub mod promote;
+pub mod radar;
 pub mod refs;
 pub mod repo;
 pub mod resolve;
@@ -27,6 +28,7 @@ mod cached_tree;
 mod fault;
 mod hash;
 mod program;
+mod scratch;
 mod walk;
 
 pub use cached_tree::{IndexNode, index_of_tree};

@@ -7,7 +7,8 @@
 //! and of a push in the workspace do not run.
 
 use crate::program::Git;
-use std::path::{Path, PathBuf};
+use crate::scratch::Scratch;
+use std::path::Path;
 use weald_model::{Code, Fault, Oid};
 
 /// What to promote, and where to.
@@ -43,78 +44,14 @@ pub struct Promoted {
     pub is_new: bool,
 }
 
-/// An index and a place for objects, outside of the workspace.
-struct Scratch {
-    dir: PathBuf,
-}
-
-impl Scratch {
-    /// Makes them. Objects of the workspace can be read, and those it reads itself.
-    fn new(workspace: &Path, git_dir: &Path) -> Result<Self, Fault> {
-        let failed = |error: std::io::Error| Fault::host("making a directory for new objects", &error);
-        let number = std::process::id();
-        let dir = std::env::temp_dir().join(format!("weald-promote-{number}-{}", unique()));
-        std::fs::create_dir(&dir).map_err(failed)?;
-        let scratch = Self { dir };
-        let objects = git_dir.join("objects");
-        let alternates = scratch.objects().join("info/alternates");
-        std::fs::create_dir_all(scratch.objects().join("info")).map_err(failed)?;
-        let mut line = std::os::unix::ffi::OsStrExt::as_bytes(objects.as_os_str()).to_vec();
-        if line.contains(&b'\n') || line.starts_with(b"\"") || line.starts_with(b"#") {
-            let why = format!("git cannot read objects by way of the path {}", workspace.display());
-            return Err(Fault::new(Code::UnsupportedSource, why));
-        }
-        line.push(b'\n');
-        std::fs::write(alternates, line).map_err(failed)?;
-        match std::fs::copy(git_dir.join("index"), scratch.index()) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(Fault::host("reading the index of the workspace", &error))
-            }
-            _ => Ok(scratch),
-        }
-    }
-
-    fn objects(&self) -> PathBuf {
-        self.dir.join("objects")
-    }
-
-    fn index(&self) -> PathBuf {
-        self.dir.join("index")
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        // Best effort: it lies among temporary files.
-        let _ = std::fs::remove_dir_all(&self.dir);
-    }
-}
-
-/// A number no other promote of this process uses.
-fn unique() -> u64 {
-    use std::sync::atomic::{AtomicU64, Ordering};
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    NEXT.fetch_add(1, Ordering::Relaxed)
-}
-
 /// Promotes. Cost: that of `git add --all`, and of a push of what is new.
 ///
 /// Errors: `UnfinishedMerge` (paths in conflict), `UnsupportedSource` (no git directory), `GitFailed`, `DiskFull`.
 pub fn promote(request: &PromoteRequest<'_>) -> Result<Promoted, Fault> {
-    let plain = Git::new(request.workspace);
-    let git_dir = git_dir(&plain, request)?;
-    refuse_conflicts(&plain, request.name)?;
-    let scratch = Scratch::new(request.workspace, &git_dir)?;
-    let git =
-        plain.clone().with("GIT_INDEX_FILE", scratch.index()).with("GIT_OBJECT_DIRECTORY", scratch.objects());
-    // What is made here is packed and made durable by the push.
-    let settings =
-        ["core.fsync=none", "core.looseCompression=0", "index.skipHash=true", "advice.addEmbeddedRepo=false"];
-    let settings: Vec<&str> = settings.iter().flat_map(|setting| ["-c", setting]).collect();
-    git.run(&[&settings[..], &["add", "--all", "--", ":/"]].concat())?;
-    let tree = git
-        .oid(&[&settings[..], &["write-tree"]].concat())?
-        .ok_or_else(|| Fault::new(Code::GitFailed, "git wrote no tree"))?;
+    refuse_conflicts(&Git::new(request.workspace), request.name)?;
+    let scratch = Scratch::new(request.workspace, request.name)?;
+    let git = scratch.git();
+    let tree = scratch.take()?;
     let head = git.commit("HEAD")?;
     let source = Git::new(request.source);
     let before = source.commit(request.reference)?;
@@ -164,19 +101,6 @@ fn parents(
     }
     parents.push(before);
     Ok(parents)
-}
-
-fn git_dir(git: &Git, request: &PromoteRequest<'_>) -> Result<PathBuf, Fault> {
-    let none = || {
-        let why = format!("`{}` has no git directory, so nothing can be promoted from it", request.name);
-        Fault::new(Code::UnsupportedSource, why)
-    };
-    if request.workspace.join(".git").symlink_metadata().is_err() {
-        return Err(none());
-    }
-    let mut path = git.run(&["rev-parse", "--absolute-git-dir"])?;
-    path.truncate(path.trim_ascii_end().len());
-    Ok(PathBuf::from(<std::ffi::OsString as std::os::unix::ffi::OsStringExt>::from_vec(path)))
 }
 
 /// Paths that have stages in the index (git-ls-files(1)).

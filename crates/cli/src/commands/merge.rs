@@ -203,7 +203,7 @@ fn bring_in(context: &Context, work: &Work, commit: &Oid, order: &Order<'_>) -> 
 }
 
 /// The branch that is meant: named, else the one the workspace was created on, else the one its source stands on.
-fn branch_of(work: &Work, into: Option<&str>) -> Result<String, Fault> {
+pub(super) fn branch_of(work: &Work, into: Option<&str>) -> Result<String, Fault> {
     if let Some(name) = into {
         let name = name.strip_prefix("refs/heads/").unwrap_or(name);
         let branch = Branch { repo: &work.source, name };

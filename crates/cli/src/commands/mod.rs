@@ -2,6 +2,7 @@
 
 mod anchor;
 mod config;
+mod conflicts;
 mod create;
 mod daemon;
 mod diff;
@@ -58,6 +59,7 @@ pub(crate) fn run(context: &Context, command: Command) -> Result<Outcome, Fault>
         Command::Anchor(args) => anchor::run(context, args),
         Command::Promote(args) => promote::run(context, args),
         Command::Merge(args) => merge::run(context, args),
+        Command::Conflicts(args) => conflicts::run(context, args),
         Command::Status => status::run(context),
         Command::Daemon(command) => daemon::run(context, command),
         Command::Mount(args) => mounts::mount(context, args),

@@ -1,0 +1,107 @@
+//! An index and a place for new objects outside of a workspace: to take its content as a tree and change nothing in it.
+//!
+//! Invariants: private to the user (mode 0700); gone when dropped; nothing in it is made durable.
+
+use crate::program::Git;
+use std::io::ErrorKind;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use weald_model::{Code, Fault, Oid};
+
+/// Settings for what is packed by a push, or thrown away.
+const SETTINGS: [&str; 8] = [
+    "-c",
+    "core.fsync=none",
+    "-c",
+    "core.looseCompression=0",
+    "-c",
+    "index.skipHash=true",
+    "-c",
+    "advice.addEmbeddedRepo=false",
+];
+
+/// The index and the objects.
+pub(crate) struct Scratch {
+    dir: PathBuf,
+    workspace: PathBuf,
+}
+
+impl Scratch {
+    /// Begins with the index of a workspace. Its objects can be read, and those it reads itself.
+    ///
+    /// Errors: `UnsupportedSource` (no git directory), `HostIo`, `DiskFull`.
+    pub(crate) fn new(workspace: &Path, name: &str) -> Result<Self, Fault> {
+        let failed = |error: std::io::Error| Fault::host("making a directory for new objects", &error);
+        let git_dir = git_dir(workspace, name)?;
+        let scratch = Self { dir: fresh_dir().map_err(failed)?, workspace: workspace.to_owned() };
+        let mut line = git_dir.join("objects").as_os_str().as_bytes().to_vec();
+        if line.contains(&b'\n') || line.starts_with(b"\"") || line.starts_with(b"#") {
+            let why = format!("git cannot read objects by way of the path {}", workspace.display());
+            return Err(Fault::new(Code::UnsupportedSource, why));
+        }
+        line.push(b'\n');
+        std::fs::create_dir_all(scratch.objects().join("info")).map_err(failed)?;
+        std::fs::write(scratch.objects().join("info/alternates"), line).map_err(failed)?;
+        match std::fs::copy(git_dir.join("index"), scratch.index()) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                Err(Fault::host("reading the index of the workspace", &error))
+            }
+            _ => Ok(scratch),
+        }
+    }
+
+    /// Git in the workspace, with this index and this place for objects.
+    pub(crate) fn git(&self) -> Git {
+        let git = Git::new(&self.workspace).with("GIT_INDEX_FILE", self.index());
+        git.with("GIT_OBJECT_DIRECTORY", self.objects())
+    }
+
+    /// The tree of everything that is tracked, or untracked and not ignored. Cost: that of `git add --all`.
+    pub(crate) fn take(&self) -> Result<Oid, Fault> {
+        let git = self.git();
+        git.run(&[&SETTINGS[..], &["add", "--all", "--", ":/"]].concat())?;
+        let tree = git.oid(&[&SETTINGS[..], &["write-tree"]].concat())?;
+        tree.ok_or_else(|| Fault::new(Code::GitFailed, "git wrote no tree"))
+    }
+
+    /// Where objects are made.
+    pub(crate) fn objects(&self) -> PathBuf {
+        self.dir.join("objects")
+    }
+
+    fn index(&self) -> PathBuf {
+        self.dir.join("index")
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // Best effort: it lies among temporary files.
+        let _ = std::fs::remove_dir_all(&self.dir);
+    }
+}
+
+fn git_dir(workspace: &Path, name: &str) -> Result<PathBuf, Fault> {
+    if workspace.join(".git").symlink_metadata().is_err() {
+        let why = format!("`{name}` has no git directory, so there is nothing git could take from it");
+        return Err(Fault::new(Code::UnsupportedSource, why));
+    }
+    let mut path = Git::new(workspace).run(&["rev-parse", "--absolute-git-dir"])?;
+    path.truncate(path.trim_ascii_end().len());
+    Ok(PathBuf::from(<std::ffi::OsString as std::os::unix::ffi::OsStringExt>::from_vec(path)))
+}
+
+fn fresh_dir() -> std::io::Result<PathBuf> {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    loop {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let dir = std::env::temp_dir().join(format!("weald-git-{}-{number}", std::process::id()));
+        match std::fs::DirBuilder::new().mode(0o700).create(&dir) {
+            // Left by a process of the same number that was killed, or somebody else's.
+            Err(error) if error.kind() == ErrorKind::AlreadyExists && number < 10_000 => {}
+            made => return made.map(|()| dir),
+        }
+    }
+}
