@@ -144,12 +144,14 @@ fn noise(len: usize, seed: u64) -> Vec<u8> {
 
 const MEGABYTE: usize = 1 << 20;
 
-/// A plain directory's workspace, and a window of nothing.
+/// A plain directory's workspace, a window of nothing, and nothing done by itself.
 fn scratch(home: &Home) -> PathBuf {
     let source = home.path().join("user/plain");
     std::fs::create_dir(&source).unwrap();
     home.weald(&["create", source.to_str().unwrap(), "a"]).ok();
-    for (key, value) in [("history.window", "0s"), ("snapshots.automatic", "false")] {
+    for (key, value) in
+        [("history.window", "0s"), ("snapshots.automatic", "false"), ("snapshots.seal", "off")]
+    {
         home.weald(&["config", key, value]).ok();
     }
     home.at("a").join("big")

@@ -15,9 +15,10 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
+use weald_engine::moving::MovedAmount;
 use weald_engine::seal::SealError;
-use weald_engine::{Occasion, SealJob, Sealed, Snapshot, Workspace};
-use weald_model::{Fault, SnapshotId, WorkspaceId};
+use weald_engine::{Occasion, Snapshot, Workspace};
+use weald_model::{Errno, Fault, SnapshotId, WorkspaceId};
 
 /// Lowest priority there is (setpriority(2)); the priority of its disk requests follows from it.
 const NICE: i32 = 19;
@@ -33,6 +34,8 @@ pub(crate) struct Sealer {
     woken: Condvar,
     stopped: AtomicBool,
     now: Mutex<Option<Now>>,
+    /// The host's file system makes no holes.
+    cannot_move: AtomicBool,
     /// Bytes of content that were cut of the snapshot being sealed.
     bytes: AtomicU64,
 }
@@ -119,12 +122,36 @@ impl Sealer {
             self.bytes.fetch_add(bytes, Ordering::Relaxed);
             !self.stopped.load(Ordering::Relaxed) && entry.stays_loaded()
         };
-        let sealed = aside(&job, &proceed);
-        *locked(&self.now) = None;
-        match sealed {
-            Ok(sealed) => Ok(job.record(&sealed)?),
+        let mut sealed = Err(SealError::Stopped);
+        aside(&mut || sealed = job.put(&proceed));
+        let recorded = match sealed {
+            Ok(sealed) => job.record(&sealed),
             Err(SealError::Stopped) => Ok(false),
             Err(error) => Err(error),
+        };
+        drop(job);
+        if let Ok(true) = recorded
+            && !self.cannot_move.load(Ordering::Relaxed)
+        {
+            self.move_sealed(workspace, id, &|| !proceed(0));
+        }
+        *locked(&self.now) = None;
+        recorded
+    }
+
+    /// Has the log give back what the sealed snapshot has in chunks: it is kept once, for all workspaces. A failure costs
+    /// space and nothing else.
+    fn move_sealed(&self, workspace: &Workspace, id: SnapshotId, stop: &(dyn Fn() -> bool + Sync)) {
+        let moved = move_placed(workspace, id, stop);
+        let joined = workspace.shared().chunks().join_small();
+        match moved {
+            // The host makes no holes: it would take space twice.
+            Err(Errno::NotSupported) => self.cannot_move.store(true, Ordering::Relaxed),
+            Err(error) => eprintln!("weald: moving content of {} to chunks: {error}", workspace.id()),
+            Ok(_) => {}
+        }
+        if let Err(error) = joined {
+            eprintln!("weald: joining packs: {error}");
         }
     }
 
@@ -140,14 +167,32 @@ impl Sealer {
 }
 
 /// Does the work on a thread of the lowest priority.
-fn aside(job: &SealJob<'_>, proceed: &(dyn Fn(u64) -> bool + Sync)) -> Result<Sealed, SealError> {
-    let work = || {
+fn aside(work: &mut (dyn FnMut() + Send)) {
+    let low = || {
         // Without it the work is done all the same.
         let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICE);
-        job.put(&|bytes| proceed(bytes))
+        work();
     };
-    std::thread::scope(|scope| scope.spawn(work).join())
-        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    std::thread::scope(|scope| scope.spawn(low).join())
+        .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+}
+
+fn move_placed(
+    workspace: &Workspace,
+    id: SnapshotId,
+    stop: &(dyn Fn() -> bool + Sync),
+) -> Result<MovedAmount, Errno> {
+    let mut placed = Ok(Vec::new());
+    aside(&mut || {
+        placed = workspace.has_data_to_move(id).map_err(SealError::from).and_then(|is_any| {
+            let mut found = Vec::new();
+            if is_any {
+                workspace.sealed_places(id, &mut |one| found.push(one))?;
+            }
+            Ok(found)
+        });
+    });
+    workspace.move_content(&placed.map_err(|error| error.errno())?, stop, &aside)
 }
 
 /// The next snapshot to seal.

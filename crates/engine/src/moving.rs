@@ -12,7 +12,7 @@ use crate::sealing::Placed;
 use crate::workspace::Workspace;
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
-use weald_model::{Caller, Result};
+use weald_model::{Caller, Errno, Result, SnapshotId};
 use weald_store::cas::Hash;
 use weald_store::chunks::Writer;
 use weald_store::log::Place;
@@ -33,6 +33,12 @@ pub struct MovedAmount {
     pub freed_bytes: u64,
 }
 
+/// Runs what takes long.
+pub type Aside<'a> = dyn Fn(&mut (dyn FnMut() + Send)) + 'a;
+
+/// Entries that can be moved, and the chunks that have parts of them.
+type Entries<'a> = dyn Iterator<Item = (Place, Vec<Placed>)> + Send + 'a;
+
 /// A table and the pieces it speaks of.
 type Told = (Hash, Vec<Piece>);
 
@@ -47,13 +53,30 @@ struct Batch<'a> {
 }
 
 impl Workspace {
+    /// True when a snapshot shows data in a data segment of this log.
+    pub fn has_data_to_move(&self, id: SnapshotId) -> Result<bool> {
+        let snapshot = self.read_state().history.find(id).ok_or(Errno::NotFound)?.1;
+        let moved = self.shared.moved_of(self.id())?;
+        let mut found = false;
+        self.past(snapshot.point)?.data(&mut |place, _, _| {
+            found |= place.log == self.id() && moved.table(place.file, place.offset).is_none();
+        });
+        Ok(found)
+    }
+
     /// Moves entries of this workspace's own log of which chunks hold most. Others, and what is of other logs, stay.
-    /// Stops early, with what it has, when `stop` says so. Cost: the bytes, read twice; a sync for each 256 MiB.
-    pub fn move_content(&self, placed: &[Placed], stop: &dyn Fn() -> bool) -> Result<MovedAmount> {
+    /// Stops early, with what it has, when `stop` says so. What takes long is given to `aside`, which runs it, on a thread
+    /// of its own if it likes. Cost: the bytes, read twice; a sync for each 256 MiB.
+    pub fn move_content(
+        &self,
+        placed: &[Placed],
+        stop: &(dyn Fn() -> bool + Sync),
+        aside: &Aside<'_>,
+    ) -> Result<MovedAmount> {
         let mut entries = self.movable(placed)?.into_iter().peekable();
         let mut amount = MovedAmount::default();
         while entries.peek().is_some() && !stop() {
-            let some = self.move_some(&mut entries, stop)?;
+            let some = self.move_some(&mut entries, stop, aside)?;
             amount.entries += some.entries;
             amount.freed_bytes += some.freed_bytes;
         }
@@ -63,24 +86,15 @@ impl Workspace {
     /// Moves up to [`BATCH_BYTES`].
     fn move_some(
         &self,
-        entries: &mut dyn Iterator<Item = (Place, Vec<Placed>)>,
-        stop: &dyn Fn() -> bool,
+        entries: &mut Entries<'_>,
+        stop: &(dyn Fn() -> bool + Sync),
+        aside: &Aside<'_>,
     ) -> Result<MovedAmount> {
         let _one_at_a_time = self.shared.moving.lock().unwrap_or_else(PoisonError::into_inner);
-        let chunks = self.shared.chunks.clone();
-        let kept = chunks.keep_all();
-        let mut batch = Batch::new(chunks.writer());
-        let (mut data, mut bytes) = (Vec::new(), 0);
-        while bytes < BATCH_BYTES && !stop() {
-            let Some((place, runs)) = entries.next() else { break };
-            // Damaged data stays where it is, to be told.
-            let Ok(len) = self.shared.logs.entry(place, &mut data) else { continue };
-            bytes += len;
-            if let Some(parts) = self.parts(&data[..len], runs, &mut batch.writer)? {
-                batch.add(&Entry { file: place.file, offset: place.offset, parts })?;
-            }
-        }
-        let (tables, count) = batch.finish()?;
+        let kept = self.shared.chunks.keep_all();
+        let mut put = Ok((Vec::new(), 0));
+        aside(&mut || put = self.put_some(entries, stop));
+        let (tables, count) = put?;
         let (uid, gid) = self.base.owner();
         let mut moved = Pieces::default();
         for (table, pieces) in tables {
@@ -95,6 +109,26 @@ impl Workspace {
             self.make_holes(&moved)?;
         }
         Ok(MovedAmount { entries: count, freed_bytes: moved.block_bytes() })
+    }
+
+    /// Puts what entries consist of, and their tables, into the store of chunks.
+    fn put_some(
+        &self,
+        entries: &mut Entries<'_>,
+        stop: &(dyn Fn() -> bool + Sync),
+    ) -> Result<(Vec<Told>, u64)> {
+        let mut batch = Batch::new(self.shared.chunks.writer());
+        let (mut data, mut bytes) = (Vec::new(), 0);
+        while bytes < BATCH_BYTES && !stop() {
+            let Some((place, runs)) = entries.next() else { break };
+            // Damaged data stays where it is, to be told.
+            let Ok(len) = self.shared.logs.entry(place, &mut data) else { continue };
+            bytes += len;
+            if let Some(parts) = self.parts(&data[..len], runs, &mut batch.writer)? {
+                batch.add(&Entry { file: place.file, offset: place.offset, parts })?;
+            }
+        }
+        batch.finish()
     }
 
     /// The entries of this log among what is placed, that are still in it.

@@ -5,6 +5,7 @@ use super::names::Names;
 use crate::record::{Change, Fields, Make, Why};
 use crate::{AllocateMode, RenameMode};
 use weald_model::{FileKind, Ino, Name};
+use weald_store::log::reclaim::Piece;
 
 /// Fills in what was done, and keeps the names up to date. False for what is no act of anybody's: the end of an
 /// inode that had no name any more.
@@ -162,6 +163,14 @@ fn history(change: &Change, logged: &mut Logged) {
             logged.operation = "seal";
             logged.detail = Some(format!("{snapshot} {}", weald_store::cas::hex(&seal.root)));
         }
+        Change::Reclaimed { pieces } => {
+            logged.operation = "give-back";
+            logged.detail = Some(bytes_of(pieces));
+        }
+        Change::Moved { pieces, .. } => {
+            logged.operation = "move-content";
+            logged.detail = Some(format!("{} to chunks", bytes_of(pieces)));
+        }
         Change::DropSnapshot { id } => {
             logged.operation = "drop-snapshot";
             logged.detail = Some(id.to_string());
@@ -182,4 +191,8 @@ fn history(change: &Change, logged: &mut Logged) {
         }
         _ => logged.operation = "other",
     }
+}
+
+fn bytes_of(pieces: &[Piece]) -> String {
+    format!("{} bytes", pieces.iter().map(|piece| piece.to - piece.from).sum::<u64>())
 }

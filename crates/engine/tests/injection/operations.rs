@@ -110,7 +110,7 @@ impl Operation {
             Operation::Move => {
                 let mut placed = Vec::new();
                 own.sealed_places(NEW, &mut |one| placed.push(one)).map_err(|error| error.errno())?;
-                own.move_content(&placed, &|| false)?;
+                own.move_content(&placed, &|| false, &|work| work())?;
             }
             Operation::DropChunks => drop_chunks(&own)?,
             Operation::Remove => {

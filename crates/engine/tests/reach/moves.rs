@@ -13,7 +13,7 @@ const CUT_BYTES: u64 = 7_000;
 
 /// Moves what the present shows of its own log. Some of it is left to be cut by the engine.
 pub(crate) fn move_present(workspace: &Arc<Workspace>) -> Result<MovedAmount> {
-    workspace.move_content(&locate(workspace)?, &|| false)
+    workspace.move_content(&locate(workspace)?, &|| false, &|work| work())
 }
 
 /// Seals a snapshot, unless that was done, and moves what it shows.
@@ -22,7 +22,7 @@ pub(crate) fn seal_and_move(workspace: &Arc<Workspace>, id: SnapshotId) -> Resul
     if workspace.seal(id, &|_| true).map_err(failed)?.is_some() {
         let mut placed = Vec::new();
         workspace.sealed_places(id, &mut |one| placed.push(one)).map_err(failed)?;
-        workspace.move_content(&placed, &|| false)?;
+        workspace.move_content(&placed, &|| false, &|work| work())?;
     }
     Ok(())
 }
@@ -103,7 +103,7 @@ fn what_the_caller_says_wrongly_is_not_moved() {
         .map(|run| Placed { chunk: placed[placed.len() - 1].chunk, ..*run })
         .chain([Placed { chunk: [9; 32], ..placed[0] }, Placed { skip: 19_999, len: u64::MAX, ..placed[0] }])
         .collect();
-    assert_eq!(workspace.move_content(&wrong, &|| false).unwrap(), MovedAmount::default());
+    assert_eq!(workspace.move_content(&wrong, &|| false, &|work| work()).unwrap(), MovedAmount::default());
     home.check();
 }
 
@@ -188,4 +188,18 @@ fn chunks_of_a_dropped_snapshot_go_and_those_of_others_stay() {
     let workspace = home.stem(0).clone();
     assert_eq!(workspace.shared().chunks().disk_bytes().unwrap().1, 0, "nothing is left");
     assert_eq!(home.problems(), Vec::<String>::new());
+}
+
+#[test]
+fn what_a_sealed_snapshot_shows_is_moved() {
+    let mut home = Home::new();
+    home.take(&Step::Write { stem: 0, file: 0, offset: 0, len: 20_000 });
+    home.take(&Step::Snapshot { stem: 0 });
+    let workspace = home.stem(0).clone();
+    let id = workspace.snapshots()[0].id;
+    assert!(workspace.has_data_to_move(id).unwrap());
+    seal_and_move(&workspace, id).unwrap();
+    assert!(workspace.shared().moved_bytes(workspace.id()).unwrap() >= 12_288);
+    assert!(!workspace.has_data_to_move(id).unwrap());
+    home.check();
 }
