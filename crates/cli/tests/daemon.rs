@@ -212,3 +212,21 @@ fn completion_and_man_pages_come_out() {
         assert!(std::fs::read_to_string(dir.join(page)).unwrap().contains(".TH"), "{page}");
     }
 }
+
+/// What is torn off at the end of a log is cut when the log is opened.
+#[test]
+fn a_program_that_asks_mounts_for_their_space_has_no_log_opened() {
+    let home = Home::new();
+    let repo = home.repo("tool");
+    home.weald(&["create", repo.to_str().unwrap(), "w"]).ok();
+    let id = home.weald(&["info", "w", "--json"]).json()["id"].as_str().unwrap().to_owned();
+    home.weald(&["daemon", "stop"]).ok();
+    let log = home.home().join("logs").join(id).join("log-00000000");
+    let torn = [std::fs::read(&log).unwrap(), b"torn".to_vec()].concat();
+    std::fs::write(&log, &torn).unwrap();
+    home.weald(&["daemon", "start"]).ok();
+    assert!(rustix::fs::statvfs(home.at("w")).unwrap().f_blocks > 0);
+    assert_eq!(std::fs::read(&log).unwrap().len(), torn.len(), "not opened");
+    assert!(home.at("w").join("a.txt").exists());
+    assert!(std::fs::read(&log).unwrap().len() < torn.len(), "opened");
+}

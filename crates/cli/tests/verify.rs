@@ -171,6 +171,18 @@ fn a_damaged_stored_file_is_named_and_all_else_can_be_read() {
 }
 
 #[test]
+fn a_kept_head_that_a_power_cut_left_empty_is_no_problem() {
+    let home = worked_in();
+    stop(&home);
+    let kept = files(&home.home().join("anchors"));
+    for (path, left) in kept.iter().zip([&b""[..], &[0; 80]].into_iter().cycle()) {
+        std::fs::write(path, left).unwrap();
+    }
+    assert!(kept.len() > 1);
+    assert_eq!(problems(home.weald(&["verify", "--all", "--json"])), Vec::<Value>::new());
+}
+
+#[test]
 fn a_row_of_the_registry_that_was_changed_is_named() {
     let home = worked_in();
     stop(&home);

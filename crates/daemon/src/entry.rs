@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use weald_engine::{Summary, Workspace};
 use weald_fuse::connection::Handler;
 use weald_fuse::reply::Reply;
-use weald_fuse::request::Request;
+use weald_fuse::request::{Operation, Request};
 use weald_fuse::{Adapter, MemberId, Mount, Notifier};
 use weald_model::{Errno, Fault, WorkspaceId};
 use weald_store::registry::{State, WorkspaceRow};
@@ -310,6 +310,10 @@ impl LateAdapter {
 
 impl Handler for LateAdapter {
     fn answer(&self, request: &Request<'_>, reply: &mut Reply) -> Result<(), Errno> {
+        // Programs that watch disks ask every mount for it, and no log should be read for that.
+        if self.adapter.get().is_none() && matches!(request.operation, Operation::Statfs) {
+            return weald_fuse::adapter::stat_fs(&self.stores.shared.stat_fs()?, reply);
+        }
         self.adapter()?.answer(request, reply)
     }
 

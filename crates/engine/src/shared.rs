@@ -1,5 +1,6 @@
 //! What all workspaces of a home share: logs, stored content, clock, decompressed base content.
 
+use crate::StatFs;
 use crate::base::Base;
 use crate::flush::Flusher;
 use crate::given_back::GivenBack;
@@ -10,6 +11,7 @@ use crate::programs::{Author, Programs};
 use crate::state::State;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use weald_model::name::NAME_BYTES_MAX;
 use weald_model::{Caller, Env, Errno, Ino, Oid, Result, SourceError, WorkspaceId};
 use weald_store::cas::Cas;
 use weald_store::chunks::Chunks;
@@ -112,6 +114,21 @@ impl Shared {
     /// Where what snapshots are sealed into is kept.
     pub fn chunks(&self) -> &Arc<Chunks> {
         &self.chunks
+    }
+
+    /// The host's space, since private data goes there.
+    pub fn stat_fs(&self) -> Result<StatFs> {
+        let space = self.disk.space().map_err(|error| Errno::from_host(&error))?;
+        let block = space.block_bytes.max(1);
+        Ok(StatFs {
+            block_bytes: u32::try_from(space.block_bytes).unwrap_or(u32::MAX),
+            blocks: space.total / block,
+            blocks_free: space.free / block,
+            blocks_available: space.available / block,
+            files: space.files,
+            files_free: space.files_free,
+            name_max: NAME_BYTES_MAX as u32,
+        })
     }
 
     /// Sets who tells which program makes a change; before the first change, once. Without it records name none.

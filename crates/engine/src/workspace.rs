@@ -276,17 +276,7 @@ impl Workspace {
 
     /// The host's space, since private data goes there.
     pub fn stat_fs(&self) -> Result<StatFs> {
-        let space = self.shared.disk.space().map_err(|error| Errno::from_host(&error))?;
-        let block = space.block_bytes.max(1);
-        Ok(StatFs {
-            block_bytes: u32::try_from(space.block_bytes).unwrap_or(u32::MAX),
-            blocks: space.total / block,
-            blocks_free: space.free / block,
-            blocks_available: space.available / block,
-            files: space.files,
-            files_free: space.files_free,
-            name_max: weald_model::name::NAME_BYTES_MAX as u32,
-        })
+        self.shared.stat_fs()
     }
 
     /// The kernel dropped its last reference: purges the inode if it has no name.

@@ -207,20 +207,6 @@ impl Adapter {
         Ok(())
     }
 
-    fn stat_fs(&self, reply: &mut Reply) -> Result<()> {
-        let stat = self.workspace.stat_fs()?;
-        reply.statfs(&StatFs {
-            block_bytes: stat.block_bytes,
-            blocks: stat.blocks,
-            blocks_free: stat.blocks_free,
-            blocks_available: stat.blocks_available,
-            files: stat.files,
-            files_free: stat.files_free,
-            name_max: stat.name_max,
-        });
-        Ok(())
-    }
-
     /// Operations that make a node.
     fn answer_new(&self, header: &Header, operation: &Operation<'_>, reply: &mut Reply) -> Result<()> {
         let parent = Ino(header.node);
@@ -282,7 +268,7 @@ impl Handler for Adapter {
             }
             Operation::Read { offset, size } => self.read(ino, offset, size, reply),
             Operation::Write { offset, flags, data } => self.write(header, offset, flags, data, reply),
-            Operation::Statfs => self.stat_fs(reply),
+            Operation::Statfs => stat_fs(&self.workspace.stat_fs()?, reply),
             Operation::Fsync { .. } | Operation::Fsyncdir { .. } | Operation::Syncfs => self.workspace.sync(),
             Operation::Setxattr { name, value, flags, setxattr_flags } => {
                 self.set_xattr(header, name, value, flags, setxattr_flags)
@@ -327,6 +313,20 @@ impl Handler for Adapter {
         // What stays behind is purged by the next mount.
         let _ = self.workspace.purge_orphans();
     }
+}
+
+/// Answers STATFS, which needs no workspace.
+pub fn stat_fs(stat: &weald_engine::StatFs, reply: &mut Reply) -> Result<()> {
+    reply.statfs(&StatFs {
+        block_bytes: stat.block_bytes,
+        blocks: stat.blocks,
+        blocks_free: stat.blocks_free,
+        blocks_available: stat.blocks_available,
+        files: stat.files,
+        files_free: stat.files_free,
+        name_max: stat.name_max,
+    });
+    Ok(())
 }
 
 fn caller(header: &Header, umask: u32) -> Caller {
