@@ -43,6 +43,37 @@ fn files(home: &Home) -> Vec<(PathBuf, u64)> {
 }
 
 #[test]
+fn what_can_be_made_again_goes_by_itself_when_the_disk_gets_full_and_nothing_else() {
+    let home = Home::new();
+    let (used, unused) = (home.repo("used"), home.repo("unused"));
+    home.run(&unused, "echo other > other; git add .; git commit -qm other").ok();
+    home.weald(&["create", used.to_str().unwrap(), "w"]).ok();
+    home.weald(&["create", unused.to_str().unwrap(), "gone"]).ok();
+    home.weald(&["remove", "gone"]).ok();
+    home.weald(&["trash", "empty"]).ok();
+    let manifests = || std::fs::read_dir(home.home().join("manifests")).unwrap().count();
+    home.run(&home.at("w"), "echo mine > mine").ok();
+    assert!(manifests() == 2 && !home.weald(&["status"]).ok().contains("warning"));
+    let plan = home.weald(&["gc", "plan", "--json"]).json();
+    assert!(plan["freed_bytes"].as_u64().unwrap() > 0, "{plan}");
+    home.weald(&["config", "disk.free_min", "900000GB"]).ok();
+    support::wait_for("the manifest nobody uses to go", || manifests() == 1);
+    let status = home.weald(&["status"]).ok();
+    assert!(status.contains("warning: only") && status.contains("weald gc plan"), "{status}");
+    assert_eq!(home.weald(&["status", "--json"]).json()["is_disk_low"], true);
+    let log = std::fs::read_to_string(home.home().join("daemon.log")).unwrap();
+    assert!(log.contains("the manifest of tree") && log.contains("no workspace is on this tree"), "{log}");
+    home.weald(&["daemon", "restart"]).ok();
+    assert_eq!(
+        home.run(&home.at("w"), "cat mine; git status --short; git log --oneline | wc -l").ok(),
+        "mine\n?? mine\n2\n"
+    );
+    home.weald(&["create", unused.to_str().unwrap(), "again"]).ok();
+    assert_eq!(home.run(&home.at("again"), "cat other; git status --short").ok(), "other\n");
+    home.weald(&["verify", "--all"]).ok();
+}
+
+#[test]
 fn a_plan_changes_nothing_and_two_are_equal() {
     let home = Home::new();
     let repo = home.repo("src");

@@ -14,7 +14,7 @@ use weald_store::publish::publish;
 mod keys;
 mod words;
 
-pub(crate) use keys::KEYS;
+pub(crate) use keys::{FREE_BYTES_MIN, KEYS};
 use keys::{Key, Value};
 
 /// The file's name in the home.
@@ -35,6 +35,8 @@ pub(crate) struct Config {
     pub(crate) keep: Keep,
     /// Snapshots are sealed.
     pub(crate) seal: bool,
+    /// Bytes that are to stay free on the disk.
+    pub(crate) free_bytes_min: u64,
     /// Seconds in which every moment can be had back.
     pub(crate) window_secs: u64,
     /// Bytes of written content for each workspace after which that is cut short.
@@ -85,6 +87,7 @@ impl ConfigFile {
                 daily: value("snapshots.keep_daily")?.number(),
             },
             seal: value("snapshots.seal")?.is_on(),
+            free_bytes_min: value("disk.free_min")?.number(),
             window_secs: value("history.window")?.number(),
             window_bytes: value("history.bytes")?.number(),
         })

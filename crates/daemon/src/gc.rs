@@ -4,7 +4,7 @@
 //! the byte, name included; a run makes the plan again under the locks that keep forks, workspaces in the making and
 //! restores away, and does nothing at all when one item of the saved plan is in use now. What a record must tell of
 //! is recorded, and durable, before it is taken away.
-//! Read next: `gc/survey.rs` (what there is to take), `gc/run.rs` (taking it), docs/format.md.
+//! Read next: `gc/survey.rs` (what there is to take), `gc/run.rs` (taking it), `gc/evict.rs` (by itself, when the disk gets full), docs/format.md.
 
 use crate::faults;
 use crate::forest::Forest;
@@ -16,6 +16,7 @@ use weald_store::cas;
 use weald_store::publish::publish;
 
 mod chunks;
+mod evict;
 mod history;
 mod run;
 mod survey;

@@ -88,6 +88,7 @@ impl Keeper {
             let due = rhythm.and_then(|rhythm| pending.values().map(|one| one.due(rhythm).0).min());
             let Some(news) = self.wait(due) else { return };
             let Some(forest) = forest.upgrade() else { return };
+            forest.make_room();
             let now = Instant::now();
             for id in news {
                 pending.entry(id).or_insert(Pending { since: now, last_change: now }).last_change = now;

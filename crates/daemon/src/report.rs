@@ -361,6 +361,8 @@ pub struct Status {
     pub disk_bytes: u64,
     /// Bytes free for it there.
     pub disk_free_bytes: u64,
+    /// True when that is less than the setting `disk.free_min`.
+    pub is_disk_low: bool,
     /// The snapshot that is being sealed.
     pub sealing: Option<SealingReport>,
     /// What is wrong and not tied to one command.

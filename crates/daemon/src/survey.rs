@@ -138,6 +138,7 @@ impl Forest {
             damaged: 0,
             memory_bytes: memory_bytes(),
             disk_bytes: disk_bytes(self.stores.home.paths().root()),
+            is_disk_low: self.is_disk_low(),
             disk_free_bytes: self.stores.home.disk().space().map_or(0, |space| space.available),
             sealing: self.sealer.report(self),
             faults: locked(&self.troubles).clone(),

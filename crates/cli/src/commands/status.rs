@@ -34,6 +34,11 @@ pub(super) fn run(context: &Context) -> Result<Outcome, Fault> {
         let what = format!("snapshot {} of {}", sealing.snapshot, words::harmless(&sealing.workspace));
         output::facts(&[("sealing", format!("{what}, {} so far", words::size(sealing.bytes)))]);
     }
+    if status.is_disk_low {
+        let free = words::size(status.disk_free_bytes);
+        output::text_line(&format!("{}: only {free} are free on the disk", output::alarming("warning")));
+        output::text_line("  fix: weald gc plan, then weald gc run PLAN; weald trash empty takes more");
+    }
     tell_refusals(&status.faults);
     Ok(Outcome::Yes)
 }

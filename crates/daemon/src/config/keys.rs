@@ -41,6 +41,9 @@ const MINUTE: u64 = 60;
 const DAY: u64 = 86_400;
 const YEAR: u64 = 366 * DAY;
 
+/// Bytes that are to stay free: a build or two, so that work goes on while somebody makes room.
+pub(crate) const FREE_BYTES_MIN: u64 = 2_000_000_000;
+
 /// All settings, in the order they are shown.
 pub(crate) const KEYS: &[Key] = &[
     Key {
@@ -84,6 +87,12 @@ pub(crate) const KEYS: &[Key] = &[
         kind: Kind::Switch,
         default: Value::Switch(true),
         about: "seal snapshots in the background: one hash for all they show, equal content kept once",
+    },
+    Key {
+        name: "disk.free_min",
+        kind: Kind::Size,
+        default: Value::Size(FREE_BYTES_MIN),
+        about: "with less free on the disk, what can be made again and nobody uses goes by itself",
     },
     Key {
         name: "history.window",

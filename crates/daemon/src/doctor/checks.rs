@@ -16,8 +16,6 @@ use weald_store::home::HomeManifestError;
 
 /// Directories of a home.
 const DIRECTORIES: [&str; 6] = ["repos", "manifests", "cas", "chunks", "logs", "making"];
-/// Space below which writes will soon fail.
-const LOW_SPACE_BYTES: u64 = 1 << 30;
 
 impl Forest {
     pub(super) fn check_layout(&self, chart: &mut Chart) {
@@ -39,11 +37,12 @@ impl Forest {
             }
         }
         chart.looked();
-        let available = self.stores.home.disk().space().map_or(u64::MAX, |space| space.available);
-        if available < LOW_SPACE_BYTES {
+        if self.is_disk_low() {
+            let available = self.stores.home.disk().space().map_or(0, |space| space.available);
             let message =
                 format!("only {} MB are free on the disk of {}", available / 1_000_000, root.display());
-            chart.note("layout", Severity::Warning, message, "weald trash empty, or weald gc plan");
+            let fix = "weald gc plan, then weald gc run PLAN; weald trash empty takes more";
+            chart.note("layout", Severity::Warning, message, fix);
         }
     }
 

@@ -78,7 +78,7 @@ impl Forest {
     }
 
     /// Takes one item away and returns the bytes that gives back.
-    fn take(&self, item: &GcItem) -> Result<u64, Fault> {
+    pub(super) fn take(&self, item: &GcItem) -> Result<u64, Fault> {
         let paths = self.stores.home.paths();
         match item.kind {
             GcKind::Snapshot | GcKind::Content => return Ok(0),

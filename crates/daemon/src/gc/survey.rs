@@ -53,7 +53,7 @@ impl Forest {
         }
     }
 
-    fn manifests(&self, rows: &[WorkspaceRow], found: &mut Found) -> Result<(), Fault> {
+    pub(super) fn manifests(&self, rows: &[WorkspaceRow], found: &mut Found) -> Result<(), Fault> {
         let used: HashSet<&str> = rows.iter().map(|row| row.tree.as_str()).collect();
         let dir = self.stores.home.paths().manifests();
         for (name, bytes) in files(&dir)? {
@@ -75,7 +75,7 @@ impl Forest {
         Ok(())
     }
 
-    fn content(&self, rows: &[WorkspaceRow], found: &mut Found) -> Result<(), Fault> {
+    pub(super) fn content(&self, rows: &[WorkspaceRow], found: &mut Found) -> Result<(), Fault> {
         let trees: HashSet<&str> = rows.iter().map(|row| row.tree.as_str()).collect();
         let mut used: HashSet<String> = rows.iter().filter_map(|row| row.index_hash.clone()).collect();
         let derived = self.stores.home.registry().artifacts().map_err(registry)?;
@@ -106,7 +106,7 @@ impl Forest {
         Ok(())
     }
 
-    fn clones(&self, rows: &[WorkspaceRow], found: &mut Found) -> Result<(), Fault> {
+    pub(super) fn clones(&self, rows: &[WorkspaceRow], found: &mut Found) -> Result<(), Fault> {
         let used: HashSet<&Path> = rows.iter().filter_map(|row| row.repo_path.as_deref()).collect();
         let known = self.stores.home.registry().repos().map_err(registry)?;
         let root = self.stores.home.paths().repos();
