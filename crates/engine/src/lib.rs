@@ -24,6 +24,7 @@ mod moved;
 pub mod moving;
 mod names;
 pub mod needed;
+mod opening;
 mod past;
 mod persistent_map;
 pub mod programs;

@@ -231,6 +231,14 @@ impl Record {
         self.change.encode(&mut w);
     }
 
+    /// True for a record of something that is no part of a state, or of a snapshot. Cheaper than decoding it.
+    pub(crate) fn is_aside(bytes: &[u8]) -> Result<bool, Malformed> {
+        let mut r = Reader(bytes);
+        // Seconds, nanoseconds, process, user, program.
+        (0..5).try_for_each(|_| r.number().map(drop))?;
+        Ok(matches!(r.tag()?, 15 | 19..=22))
+    }
+
     /// Decodes a whole record.
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         let mut r = Reader(bytes);

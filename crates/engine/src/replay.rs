@@ -10,6 +10,7 @@ use crate::history::Point;
 use crate::kept::RECORDS_BETWEEN;
 use crate::programs::ProgramNumbers;
 use crate::record::{Change, Record, Root};
+use crate::seal::{Store, checkpointed_state};
 use crate::shared::ForkStart;
 use crate::state::{At, State};
 use crate::workspace::{OpenError, read_origin};
@@ -18,6 +19,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use weald_model::{Errno, Result, WorkspaceId};
+use weald_store::cas::Hash;
 use weald_store::log::{self as store, LogError};
 
 /// Most workspaces a workspace can descend from; more are a circle.
@@ -32,7 +34,7 @@ pub(crate) struct Replay<'a> {
     base: &'a Base,
     state: Option<State>,
     /// The logs this one starts from and how far, the nearest last.
-    lineage: Vec<Point>,
+    pub(crate) lineage: Vec<Point>,
     /// Records up to this one are in the state already.
     done: u64,
     /// Records behind which expected forks begin.
@@ -104,14 +106,38 @@ impl<'a> Replay<'a> {
         if record.seq <= self.done {
             return Ok(());
         }
+        let seq = record.seq;
         let result = match self.state {
             None => self.start(record.body),
             Some(_) => self.apply(record),
         };
+        self.done = seq;
         result.map_err(|error| {
             self.error = Some(error);
             Errno::Io
         })
+    }
+
+    /// Takes the state behind record `done` from elsewhere; the records up to there are passed over.
+    pub(crate) fn go_on_from(&mut self, done: u64, state: State) {
+        self.shared.keep(Point { log: self.id, seq: done }, state.clone());
+        (self.done, self.state) = (done, Some(state));
+    }
+
+    /// Notes what a record says that is no part of the state.
+    pub(crate) fn note(&mut self, change: &Change) {
+        match change {
+            Change::Reclaimed { pieces } => self.shared.given_back.add(self.id, pieces),
+            Change::Moved { table, pieces } => self.shared.given_back.add_moved(self.id, *table, pieces),
+            Change::Program { number, name } => self.programs.define(*number, *name),
+            _ => {}
+        }
+    }
+
+    /// Keeps the reason why a record cannot be taken.
+    pub(crate) fn refuse(&mut self, seq: u64, why: &str) -> Errno {
+        self.error = Some(self.bad(seq, why));
+        Errno::Io
     }
 
     /// The reason a replay stopped: a record's own error before the log's.
@@ -127,7 +153,7 @@ impl<'a> Replay<'a> {
 
     /// Replays up to record `last`, from the nearest state in memory before `from`.
     fn run(mut self, from: Point, last: u64) -> Opened<State> {
-        if let Some((done, state)) = self.shared.kept_before(from) {
+        if let Some((done, state)) = self.nearest(from) {
             self.lineage = lineage(self.shared, self.id)?;
             (self.done, self.state) = (done, Some(state));
         }
@@ -135,6 +161,22 @@ impl<'a> Replay<'a> {
         logs.replay_until(self.id, last, &mut |record| self.visit(record))
             .or_else(|error| self.failed(error))?;
         Ok(self.finish()?.0)
+    }
+
+    /// The nearest state before `from`, or at it: in memory, or a checkpoint when that spares enough records.
+    fn nearest(&self, from: Point) -> Option<(u64, State)> {
+        let kept = self.shared.kept_before(from);
+        let is_far = kept.as_ref().map_or(0, |(seq, _)| *seq) + self.shared.applied_max();
+        let sealed = self.shared.sealed_before(from).filter(|(seq, _)| *seq > is_far);
+        let opened = sealed.and_then(|(seq, hash)| Some((seq, self.checkpoint(seq, &hash)?)));
+        opened.or(kept)
+    }
+
+    fn checkpoint(&self, seq: u64, hash: &Hash) -> Option<State> {
+        let store = Store::new(&self.shared.chunks);
+        // What is missing or damaged is replayed instead.
+        let (header, _, state) = checkpointed_state(&store, self.base, hash).ok()?;
+        (header.point == Point { log: self.id, seq }).then_some(state)
     }
 
     fn start(&mut self, body: &[u8]) -> Opened<()> {
@@ -185,15 +227,7 @@ impl<'a> Replay<'a> {
             None => Err(Errno::Io),
         };
         applied.map_err(|errno| self.bad(seq, &errno.to_string()))?;
-        if let Change::Reclaimed { pieces } = &record.change {
-            self.shared.given_back.add(self.id, pieces);
-        }
-        if let Change::Moved { table, pieces } = &record.change {
-            self.shared.given_back.add_moved(self.id, *table, pieces);
-        }
-        if let Change::Program { number, name } = record.change {
-            self.programs.define(number, name);
-        }
+        self.note(&record.change);
         self.keep(at.point, Some(&record.change));
         Ok(())
     }

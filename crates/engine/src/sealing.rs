@@ -141,6 +141,9 @@ impl SealJob<'_> {
             let is_listed = state.history.find(self.id).is_some();
             Ok((is_listed.then_some(change), is_listed))
         })?;
+        if is_listed {
+            self.workspace.shared.add_checkpoint(self.past.point(), sealed.seal.checkpoint);
+        }
         Ok(is_listed)
     }
 }

@@ -7,13 +7,15 @@ use crate::given_back::GivenBack;
 use crate::history::Point;
 use crate::kept::Kept;
 use crate::moved::Cache;
+use crate::opening::RECORDS_APPLIED;
 use crate::programs::{Author, Programs};
 use crate::state::State;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use weald_model::name::NAME_BYTES_MAX;
 use weald_model::{Caller, Env, Errno, Ino, Oid, Result, SourceError, WorkspaceId};
-use weald_store::cas::Cas;
+use weald_store::cas::{Cas, Hash};
 use weald_store::chunks::Chunks;
 use weald_store::disk::Disk;
 use weald_store::log::Logs;
@@ -30,10 +32,14 @@ pub struct Shared {
     pub(crate) moved_cache: Cache,
     /// Held while content is moved.
     pub(crate) moving: Mutex<()>,
+    /// Records that opening a workspace applies before it looks for a checkpoint.
+    applied_max: AtomicU64,
     programs: OnceLock<Arc<dyn Programs>>,
     blobs: Mutex<BlobCache>,
     forks: Mutex<HashMap<WorkspaceId, ForkPoint>>,
     kept: Mutex<Kept>,
+    /// Checkpoints of the loaded logs.
+    checkpoints: Mutex<BTreeMap<Point, Hash>>,
 }
 
 /// What a fork starts from.
@@ -104,10 +110,12 @@ impl Shared {
             given_back,
             moved_cache,
             moving,
+            applied_max: AtomicU64::new(RECORDS_APPLIED),
             programs,
             blobs,
             forks,
             kept,
+            checkpoints: Mutex::default(),
         })
     }
 
@@ -129,6 +137,15 @@ impl Shared {
             files_free: space.files_free,
             name_max: NAME_BYTES_MAX as u32,
         })
+    }
+
+    /// Sets how many records opening a workspace applies before it looks for a checkpoint.
+    pub fn look_for_checkpoints_after(&self, records: u64) {
+        self.applied_max.store(records.max(1), Ordering::Relaxed);
+    }
+
+    pub(crate) fn applied_max(&self) -> u64 {
+        self.applied_max.load(Ordering::Relaxed)
     }
 
     /// Sets who tells which program makes a change; before the first change, once. Without it records name none.
@@ -215,8 +232,25 @@ impl Shared {
 
     /// Forgets the states of a log in memory: the workspace is closed, or its log was cut.
     pub(crate) fn forget_kept(&self, log: WorkspaceId) {
+        self.checkpoints().retain(|point, _| point.log != log);
         let gone = self.kept().forget(log);
         drop(gone);
+    }
+
+    /// A snapshot was sealed, so the state there can be had from its checkpoint.
+    pub(crate) fn add_checkpoint(&self, point: Point, hash: Hash) {
+        self.checkpoints().insert(point, hash);
+    }
+
+    /// The last checkpoint at a point or before it, in its log, and its record.
+    pub(crate) fn sealed_before(&self, point: Point) -> Option<(u64, Hash)> {
+        let checkpoints = self.checkpoints();
+        let (at, hash) = checkpoints.range(Point { seq: 0, ..point }..=point).next_back()?;
+        Some((at.seq, *hash))
+    }
+
+    fn checkpoints(&self) -> std::sync::MutexGuard<'_, BTreeMap<Point, Hash>> {
+        self.checkpoints.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn kept(&self) -> std::sync::MutexGuard<'_, Kept> {

@@ -9,9 +9,9 @@ use crate::audit::News;
 use crate::base::Base;
 use crate::history::Point;
 use crate::kept::RECORDS_BETWEEN;
+use crate::opening::{Opened, Opening};
 use crate::programs::{Author, ProgramNumbers};
 use crate::record::{Change, Record, Root};
-use crate::replay::Replay;
 use crate::state::{At, State};
 use crate::{Shared, StatFs, Summary};
 use std::cell::RefCell;
@@ -62,6 +62,7 @@ pub struct Workspace {
     id: WorkspaceId,
     /// The logs it starts from and how far, the nearest last.
     lineage: Vec<Point>,
+    opened_from: Option<u64>,
     state: RwLock<State>,
     /// Set when a logged change could not be applied, so memory and log differ, or when a parent's log could not be
     /// made durable, so its part on disk is unknown: nothing more is accepted until it is opened again.
@@ -84,6 +85,8 @@ struct Begun {
     programs: ProgramNumbers,
     lineage: Vec<Point>,
     parents: Vec<Parent>,
+    /// The record of the sealed snapshot that was begun with.
+    from: Option<u64>,
 }
 
 /// A log another one starts from.
@@ -118,12 +121,13 @@ impl Workspace {
             programs: ProgramNumbers::default(),
             lineage: Vec::new(),
             parents: Vec::new(),
+            from: None,
         };
         Ok(Self::assemble(shared, id, base, log, begun))
     }
 
     /// Loads a workspace. For a fork, the parents' logs are read up to the fork; `base` is that of the origin.
-    /// Cost: the records of the logs.
+    /// Cost: the records behind the newest sealed snapshot, and a look at all others.
     pub fn open(
         shared: Arc<Shared>,
         id: WorkspaceId,
@@ -132,14 +136,15 @@ impl Workspace {
         // What is in memory may be of records that the log has lost since.
         shared.forget_kept(id);
         shared.given_back.forget(id);
-        let mut replay = Replay::new(&shared, id, &base);
-        let (log, _) =
-            shared.logs.open(id, &mut |record| replay.visit(record)).or_else(|error| replay.failed(error))?;
+        let mut opening = Opening::new(&shared, id, &base);
+        let (log, _) = shared
+            .logs
+            .open(id, &mut |record| opening.visit(record))
+            .or_else(|error| opening.failed(error))?;
+        let Opened { state, programs, lineage, from } = opening.finish()?;
         shared.given_back.complete(id);
-        let programs = std::mem::take(&mut replay.programs);
-        let (state, lineage) = replay.finish()?;
         let parents = lineage.iter().map(|point| Parent::Stored(point.log)).collect();
-        Ok(Self::assemble(shared, id, base, log, Begun { state, programs, lineage, parents }))
+        Ok(Self::assemble(shared, id, base, log, Begun { state, programs, lineage, parents, from }))
     }
 
     /// Reads the first record of a log.
@@ -196,12 +201,13 @@ impl Workspace {
             self.lineage.iter().take_while(|past| past.log != point.log).copied().collect();
         lineage.push(point);
         let parents = self.me.upgrade().map(Parent::Loaded).into_iter().collect();
-        let begun = Begun { state: state.begin(), programs: ProgramNumbers::default(), lineage, parents };
+        let (state, programs) = (state.begin(), ProgramNumbers::default());
+        let begun = Begun { state, programs, lineage, parents, from: None };
         Ok(Self::assemble(self.shared.clone(), id, self.base.clone(), log, begun))
     }
 
     fn assemble(shared: Arc<Shared>, id: WorkspaceId, base: Base, log: Log, begun: Begun) -> Arc<Self> {
-        let Begun { state, programs, lineage, parents } = begun;
+        let Begun { state, programs, lineage, parents, from: opened_from } = begun;
         if log.seq() == 1 {
             shared.keep(Point { log: id, seq: 1 }, state.clone());
         }
@@ -211,6 +217,7 @@ impl Workspace {
             log,
             id,
             lineage,
+            opened_from,
             state: RwLock::new(state),
             broken: AtomicBool::new(false),
             dirty: AtomicBool::new(false),
@@ -237,6 +244,11 @@ impl Workspace {
     /// The id, for ever the same.
     pub fn id(&self) -> WorkspaceId {
         self.id
+    }
+
+    /// The record of the sealed snapshot that it was opened from; None when all records were applied.
+    pub fn opened_from(&self) -> Option<u64> {
+        self.opened_from
     }
 
     /// Figures for `list`. O(1).

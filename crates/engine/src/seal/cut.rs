@@ -18,8 +18,11 @@ const WINDOW_BYTES: usize = 64;
 const MASK_BEFORE: u64 = 0xffff_8000_0000_0000;
 const MASK_BEHIND: u64 = 0xfffc_0000_0000_0000;
 
-/// What each byte adds to the hash: BLAKE3 in its key derivation mode, read as little-endian numbers.
-static GEAR: LazyLock<[u64; 256]> = LazyLock::new(|| {
+/// What each byte adds to the hash, and twice that, so that two bytes are one step of the chain of dependent operations.
+type Gear = ([u64; 256], [u64; 256]);
+
+/// BLAKE3 in its key derivation mode, read as little-endian numbers.
+static GEAR: LazyLock<Gear> = LazyLock::new(|| {
     let mut bytes = [0; 2048];
     blake3::Hasher::new_derive_key("weald 2026 gear table of content-defined cuts")
         .finalize_xof()
@@ -28,7 +31,7 @@ static GEAR: LazyLock<[u64; 256]> = LazyLock::new(|| {
     for (number, word) in gear.iter_mut().zip(bytes.as_chunks::<8>().0) {
         *number = u64::from_le_bytes(*word);
     }
-    gear
+    (gear, gear.map(|number| number << 1))
 });
 
 /// The length of the first chunk of `data`. When `data` does not reach the end of its run, it must have at least
@@ -42,17 +45,32 @@ pub(crate) fn first_cut(data: &[u8]) -> usize {
     let normal = end.min(CUT_BYTES_NORMAL);
     let mut hash = 0u64;
     for byte in &data[CUT_BYTES_MIN - WINDOW_BYTES..CUT_BYTES_MIN] {
-        hash = (hash << 1).wrapping_add(gear[usize::from(*byte)]);
+        hash = (hash << 1).wrapping_add(gear.0[usize::from(*byte)]);
     }
-    for (from, to, mask) in [(CUT_BYTES_MIN, normal, MASK_BEFORE), (normal, end, MASK_BEHIND)] {
-        for (at, byte) in data[from..to].iter().enumerate() {
-            hash = (hash << 1).wrapping_add(gear[usize::from(*byte)]);
-            if hash & mask == 0 {
-                return from + at + 1;
-            }
+    let before = search(&data[CUT_BYTES_MIN..normal], &mut hash, MASK_BEFORE, gear);
+    let found = before.map(|at| CUT_BYTES_MIN + at);
+    let behind = || search(&data[normal..end], &mut hash, MASK_BEHIND, gear).map(|at| normal + at);
+    found.or_else(behind).unwrap_or(end)
+}
+
+/// How many bytes there are up to the first behind which there is a cut.
+fn search(data: &[u8], hash: &mut u64, mask: u64, (gear, twice): &Gear) -> Option<usize> {
+    let (pairs, rest) = data.as_chunks::<2>();
+    for (at, [one, other]) in pairs.iter().enumerate() {
+        let between = (*hash << 1).wrapping_add(gear[usize::from(*one)]);
+        let both = twice[usize::from(*one)].wrapping_add(gear[usize::from(*other)]);
+        *hash = (*hash << 2).wrapping_add(both);
+        if between & mask == 0 {
+            return Some(2 * at + 1);
+        }
+        if *hash & mask == 0 {
+            return Some(2 * at + 2);
         }
     }
-    end
+    for byte in rest {
+        *hash = (*hash << 1).wrapping_add(gear[usize::from(*byte)]);
+    }
+    (!rest.is_empty() && *hash & mask == 0).then_some(data.len())
 }
 
 #[cfg(test)]

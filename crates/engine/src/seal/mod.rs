@@ -27,6 +27,6 @@ pub use check::{SealCheck, check_seals};
 pub(crate) use header::{Checkpoint, Header};
 pub(crate) use make::Earlier;
 pub use object::{Objects, SealError};
-pub(crate) use read::{recipes, sealed_state};
+pub(crate) use read::{checkpointed_state, recipes, sealed_state};
 pub(crate) use recipe::{Item, Kitchen};
 pub use store::Store;

@@ -20,8 +20,8 @@ use weald_store::cas::Hash;
 const BYTES_MAX: u64 = 256;
 /// A recipe that takes more is a tree of its own.
 const INLINE_BYTES_MAX: usize = 512;
-/// Bytes read at a time, at most and at first.
-const READ_BYTES_MAX: u64 = 4 << 20;
+/// Bytes at hand at most while a run is cut: they stay in the processor's cache.
+const READ_BYTES_MAX: u64 = 1 << 20;
 
 /// A recipe: where each item is in the file, ascending.
 pub(crate) type Recipe = Vec<(u64, Item)>;
@@ -249,7 +249,8 @@ impl Kitchen<'_> {
             match stretch {
                 Stretch::Other(offset, item) => recipe.push((offset, item)),
                 Stretch::Written(run) if run.end - run.start <= BYTES_MAX => {
-                    let bytes = self.read(content, &run)?;
+                    let mut bytes = Vec::new();
+                    self.read(content, &run, &mut bytes)?;
                     recipe.push((run.start, Item::Bytes(bytes)));
                 }
                 Stretch::Written(run) => {
@@ -260,10 +261,8 @@ impl Kitchen<'_> {
         Ok(recipe)
     }
 
-    fn read(&self, content: &Content, span: &Span) -> Result<Vec<u8>, SealError> {
-        let mut bytes = Vec::new();
-        self.shared.read_pieces(self.base, &content.pieces(span.start, span.end), &mut bytes)?;
-        Ok(bytes)
+    fn read(&self, content: &Content, span: &Span, bytes: &mut Vec<u8>) -> Result<(), SealError> {
+        Ok(self.shared.read_pieces(self.base, &content.pieces(span.start, span.end), bytes)?)
     }
 }
 
@@ -280,33 +279,50 @@ struct Cutting<'a> {
 impl Cutting<'_> {
     fn run(&self, recipe: &mut Recipe) -> Result<(), SealError> {
         let mut at = self.run.start;
-        let mut read_bytes = CUT_BYTES_MAX as u64;
         while at < self.run.end {
-            if let Some(item) = self.reusable(at) {
-                recipe.push((at, item.clone()));
-                at += item.len();
-                read_bytes = CUT_BYTES_MAX as u64;
-                continue;
-            }
-            let end = self.run.end.min(at + read_bytes);
-            let bytes = self.kitchen.read(self.content, &(at..end))?;
-            let mut data = bytes.as_slice();
-            while !data.is_empty() && (data.len() >= CUT_BYTES_MAX || end == self.run.end) {
-                if !(self.kitchen.proceed)(data.len() as u64) {
-                    return Err(SealError::Stopped);
+            match self.reusable(at) {
+                Some(item) => {
+                    recipe.push((at, item.clone()));
+                    at += item.len();
                 }
-                let (chunk, rest) = data.split_at(first_cut(data));
-                let hash = self.kitchen.objects.put_content(chunk)?;
-                recipe.push((at, Item::Chunk { hash, len: chunk.len() as u32 }));
-                at += chunk.len() as u64;
-                data = rest;
-                if self.reusable(at).is_some() {
-                    break;
-                }
+                None => at = self.cut(at, recipe)?,
             }
-            read_bytes = READ_BYTES_MAX;
         }
         Ok(())
+    }
+
+    /// Cuts from `at` on, until the run ends or an old chunk can be taken; returns where that is.
+    fn cut(&self, mut at: u64, recipe: &mut Recipe) -> Result<u64, SealError> {
+        let mut bytes = Vec::new();
+        let mut read_to = at;
+        // A change is small most often, so it begins with little.
+        let mut wanted = CUT_BYTES_MAX as u64;
+        loop {
+            let end = self.run.end.min(at + wanted);
+            self.kitchen.read(self.content, &(read_to..end), &mut bytes)?;
+            read_to = end;
+            let mut done = 0;
+            while at < self.run.end {
+                let data = &bytes[done..];
+                if data.len() < CUT_BYTES_MAX && read_to < self.run.end {
+                    break;
+                }
+                if !(self.kitchen.proceed)(0) {
+                    return Err(SealError::Stopped);
+                }
+                let chunk = &data[..first_cut(data)];
+                let hash = self.kitchen.objects.put_content(chunk)?;
+                recipe.push((at, Item::Chunk { hash, len: chunk.len() as u32 }));
+                (self.kitchen.proceed)(chunk.len() as u64);
+                at += chunk.len() as u64;
+                done += chunk.len();
+                if at == self.run.end || self.reusable(at).is_some() {
+                    return Ok(at);
+                }
+            }
+            bytes.drain(..done);
+            wanted = READ_BYTES_MAX;
+        }
     }
 
     /// The old chunk that begins here, if it would be cut again: its bytes are the same, and it ended at the end of

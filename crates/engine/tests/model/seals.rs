@@ -9,6 +9,7 @@ use std::sync::Arc;
 use weald_engine::seal::{SealCheck, SealError};
 use weald_engine::{AllocateMode, Occasion, Placed, Workspace};
 use weald_model::{FileKind, Ino, SetAttr, SnapshotId};
+use weald_store::disk::Disk;
 use weald_testkit::cases;
 use weald_testkit::operation::Data;
 use weald_testkit::source::Tree;
@@ -198,6 +199,78 @@ fn power_cut_while_sealing_leaves_the_snapshot_sealed_whole_or_not_at_all() {
             check(&again);
         }
     }
+}
+
+/// A workspace with a sealed snapshot in the middle of its life, opened again on the disk as it is by now.
+fn opened_again(world: &World, change: impl FnOnce(&std::path::Path)) -> (Arc<Workspace>, u64) {
+    let workspace = &world.stems[0].engine;
+    let ino = file(workspace, b"before");
+    workspace.write(&USER, ino, 0, &Data { seed: 1, len: 100_000 }.bytes()).unwrap();
+    workspace.unlink(&USER, Ino::ROOT, b"before").unwrap();
+    file(workspace, b"kept");
+    workspace.snapshot(&USER, SnapshotId(1), "", &[], Occasion::Asked).unwrap();
+    workspace.seal(SnapshotId(1), &|_| true).unwrap().unwrap();
+    workspace.write(&USER, ino, 5, b"open without a name").unwrap();
+    file(workspace, b"behind");
+    workspace.sync().unwrap();
+    change(std::path::Path::new("/home/chunks"));
+    let shared = open_shared(&world.disk, &world.clock, Default::default());
+    (world.open_again(shared), workspace.snapshots()[0].point.seq)
+}
+
+#[test]
+fn a_workspace_is_opened_from_its_newest_sealed_snapshot_and_is_the_same() {
+    let world = World::new(None);
+    let (again, seq) = opened_again(&world, |_| ());
+    assert_eq!(again.opened_from(), Some(seq));
+    check(&again);
+    again.now_past().check().unwrap().unwrap();
+    let before = &world.stems[0].engine;
+    assert_eq!((again.snapshots(), again.summary()), (before.snapshots(), before.summary()));
+    let steps = |workspace: &Workspace| [workspace.undo(&USER).unwrap(), workspace.undo(&USER).unwrap()];
+    let undone = steps(&again);
+    assert!(undone.iter().any(Option::is_some), "{undone:?}");
+    assert_eq!(undone.map(|step| step.map(|(to, _)| to)), steps(before).map(|step| step.map(|(to, _)| to)));
+}
+
+#[test]
+fn a_state_behind_which_nothing_is_in_memory_is_had_from_its_checkpoint() {
+    let world = World::new(None);
+    let (again, seq) = opened_again(&world, |_| ());
+    let workspace = &world.stems[0].engine;
+    for number in 2..6 {
+        file(workspace, format!("more {number}").as_bytes());
+        seal(workspace, number);
+    }
+    drop(again);
+    workspace.sync().unwrap();
+    let again = world.open_again(open_shared(&world.disk, &world.clock, Default::default()));
+    assert!(again.opened_from() > Some(seq));
+    check(&again);
+    for snapshot in again.snapshots() {
+        let past = again.past(snapshot.point).unwrap();
+        past.check().unwrap().unwrap();
+        let restored = again.restore(&USER, &past, &[]).unwrap();
+        assert!(!restored.is_empty(), "{snapshot:?}");
+    }
+    let last = world.open_again(open_shared(&world.disk, &world.clock, Default::default()));
+    last.now_past().check().unwrap().unwrap();
+    assert_eq!((last.summary(), last.snapshots()), (again.summary(), again.snapshots()));
+}
+
+#[test]
+fn a_workspace_whose_checkpoint_is_gone_is_replayed() {
+    let world = World::new(None);
+    let (again, _) = opened_again(&world, |chunks| {
+        let disk: Arc<dyn Disk> = Arc::new(world.disk.clone());
+        for name in disk.list(chunks).unwrap() {
+            disk.remove_file(&chunks.join(name)).unwrap();
+        }
+    });
+    assert_eq!(again.opened_from(), None);
+    again.now_past().check().unwrap().unwrap();
+    assert_eq!(again.snapshots(), world.stems[0].engine.snapshots());
+    assert!(again.lookup(Ino::ROOT, b"behind").is_ok() && again.lookup(Ino::ROOT, b"kept").is_ok());
 }
 
 #[test]

@@ -392,6 +392,8 @@ pub(crate) fn open_shared(disk: &CrashDisk, clock: &Arc<FakeClock>, limits: Limi
     let cas = Cas::new(disk.clone(), home.join("cas"));
     let chunks = Arc::new(Chunks::new(disk.clone(), home.join("chunks")));
     let shared = Shared::new(disk, logs, cas, chunks, clock.clone(), 1 << 20);
+    // So that the shortest histories are opened from their checkpoints.
+    shared.look_for_checkpoints_after(3);
     let programs = ToldPrograms::default();
     programs.tell(USER.pid, USER.pid, "tool");
     programs.tell(ROOT.pid, USER.pid, "tool-of-root");
