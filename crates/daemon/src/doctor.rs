@@ -94,6 +94,7 @@ impl Forest {
         self.check_lineage(&mut chart);
         self.check_sources(&mut chart);
         self.check_manifests(&mut chart);
+        self.check_chunks(&mut chart);
         self.check_store(&mut chart);
         Ok(chart.finish())
     }

@@ -233,7 +233,9 @@ pub struct StoreReport {
     pub shared_by: u64,
     /// Logical bytes of all workspaces on this base, for each byte kept for them once; 1 when nothing is shared.
     pub dedup_ratio: f64,
-    /// Bytes of private content for each byte it takes on the disk; 1 while nothing is compressed.
+    /// Bytes of its content that lie in chunks, which others with the same content share.
+    pub chunk_bytes: Option<u64>,
+    /// Bytes of private content for each byte it takes on the disk, as far as the mean of all chunks tells.
     pub compression_ratio: f64,
 }
 

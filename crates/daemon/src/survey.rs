@@ -99,6 +99,8 @@ impl Forest {
             .filter(|other| tree.is_some() && other.row().tree == row.tree)
             .collect();
         let others = sharing.iter().filter(|other| other.id != entry.id).count() as u64;
+        let moved = entry.peek(&self.stores, |workspace| workspace.shared().moved_bytes(workspace.id()));
+        let chunk_bytes = moved.ok().and_then(Result::ok);
         let (mut shown, mut private) = (0, 0);
         for other in &sharing {
             let summary = other.figures(&self.stores).map(|figures| figures.summary).unwrap_or_default();
@@ -115,8 +117,17 @@ impl Forest {
             manifest_bytes: file.and_then(|path| std::fs::metadata(path).ok()).map(|data| data.len()),
             shared_by: others,
             dedup_ratio: ratio(shown, kept),
-            compression_ratio: 1.0,
+            chunk_bytes,
+            compression_ratio: self.compression(summary.private_bytes, chunk_bytes.unwrap_or(0)),
         }
+    }
+
+    /// Private bytes for each byte on the disk, when so many of them lie in chunks.
+    fn compression(&self, private: u64, in_chunks: u64) -> f64 {
+        let chunks = self.stores.home.chunks().figures().unwrap_or_default();
+        let packed = in_chunks as f64 / ratio(chunks.content_bytes, chunks.disk_bytes).max(0.01);
+        let taken = private.saturating_sub(in_chunks) as f64 + packed;
+        if private == 0 || taken < 1.0 { 1.0 } else { private as f64 / taken }
     }
 
     /// Where one workspace is.

@@ -99,6 +99,17 @@ pub struct Chunks {
 /// While it lives, no chunk is dropped.
 pub struct Kept<'a>(#[expect(dead_code, reason = "held, not used")] RwLockReadGuard<'a, ()>);
 
+/// How much is in the store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// Packs.
+    pub packs: u64,
+    /// Bytes of disk they take.
+    pub disk_bytes: u64,
+    /// Bytes of the chunks in them, uncompressed.
+    pub content_bytes: u64,
+}
+
 /// What a look at all packs found.
 #[derive(Debug, Default)]
 pub struct Checked {
@@ -142,10 +153,33 @@ impl Chunks {
 
     /// Bytes of disk that packs take, and how many packs there are.
     pub fn disk_bytes(&self) -> Result<(u64, u64), ChunkError> {
+        self.figures().map(|figures| (figures.disk_bytes, figures.packs))
+    }
+
+    /// What there is.
+    pub fn figures(&self) -> Result<Figures, ChunkError> {
         self.with(|known| {
-            let packs = known.packs.values();
-            packs.fold((0, 0), |(bytes, count), pack| (bytes + pack.bytes, count + 1))
+            known.packs.values().fold(Figures::default(), |sum, pack| Figures {
+                packs: sum.packs + 1,
+                disk_bytes: sum.disk_bytes + pack.bytes,
+                content_bytes: sum.content_bytes + pack.content,
+            })
         })
+    }
+
+    /// Packs whose index cannot be believed, so that nothing in them is found. Cost: reading all indices.
+    pub fn damaged_packs(&self) -> Result<Vec<PathBuf>, ChunkError> {
+        let mut damaged = Vec::new();
+        for name in self.names()? {
+            let path = self.dir.join(name);
+            match self.open_pack(path.clone()) {
+                Err(ChunkError::Damaged { .. }) => damaged.push(path),
+                // Written anew meanwhile.
+                Err(ChunkError::Io { error, .. }) if error.kind() == io::ErrorKind::NotFound => {}
+                other => drop(other?),
+            }
+        }
+        Ok(damaged)
     }
 
     /// Reads every chunk and compares its hash. A damaged one does not hide the others. Who reads and adds chunks is not
@@ -227,7 +261,8 @@ impl Chunks {
         let file = self.disk.open(&path, OpenMode::Read).map_err(ChunkError::io(&path))?;
         let index = pack::read_index(&*file, &path)?;
         let bytes = file.len().map_err(ChunkError::io(&path))?;
-        Ok((file, Pack { number: 0, path, bytes, index_at: index.offset() }, index))
+        let content = index.slots().iter().map(|slot| u64::from(slot.content)).sum();
+        Ok((file, Pack { number: 0, path, bytes, content, index_at: index.offset() }, index))
     }
 
     /// A pack open for reading, kept for the next reader.

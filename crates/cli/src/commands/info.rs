@@ -86,8 +86,13 @@ fn log(info: &Info) -> String {
 
 fn on_disk(info: &Info) -> String {
     let own = words::size(info.store.disk_bytes);
-    match info.store.manifest_bytes {
-        Some(manifest) => format!("{own} of its own, and a shared manifest of {}", words::size(manifest)),
-        None => format!("{own} of its own"),
+    let chunks = info.store.chunk_bytes.filter(|bytes| *bytes > 0);
+    let chunks = chunks.map(|bytes| format!("{} of content in chunks", words::size(bytes)));
+    let manifest = info.store.manifest_bytes;
+    let manifest = manifest.map(|bytes| format!("a manifest of {}", words::size(bytes)));
+    let shared: Vec<String> = chunks.into_iter().chain(manifest).collect();
+    match shared.is_empty() {
+        true => format!("{own} of its own"),
+        false => format!("{own} of its own; shared with whoever has the same: {}", shared.join(", ")),
     }
 }

@@ -205,6 +205,21 @@ impl Forest {
         }
     }
 
+    /// Packs in which nothing can be found. What is read is checked by itself, all of it by `weald verify`.
+    pub(super) fn check_chunks(&self, chart: &mut Chart) {
+        chart.looked();
+        match self.stores.home.chunks().damaged_packs() {
+            Ok(damaged) => {
+                for path in damaged {
+                    let message = format!("{} is damaged: its chunks cannot be found", path.display());
+                    let fix = "weald verify tells who has content in it; put the file back from a backup";
+                    chart.note("chunks", Severity::Error, message, fix);
+                }
+            }
+            Err(error) => chart.note("chunks", Severity::Error, error.to_string(), "weald explain W0021"),
+        }
+    }
+
     /// What only takes space.
     pub(super) fn check_store(&self, chart: &mut Chart) {
         chart.looked();

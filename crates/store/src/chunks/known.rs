@@ -29,6 +29,8 @@ pub(super) struct Pack {
     pub(super) path: PathBuf,
     /// Bytes of disk.
     pub(super) bytes: u64,
+    /// Bytes of its chunks, uncompressed.
+    pub(super) content: u64,
     /// Offset of its index.
     pub(super) index_at: u64,
 }
