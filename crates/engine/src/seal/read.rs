@@ -47,6 +47,7 @@ pub(crate) fn checkpointed_state(
     })?;
     let mut extents = extents(objects, &checkpoint.extents)?;
     let mut state = State::from_counters(header.counters, history);
+    state.begin_feed(header.lineage.len() as u64 + 1, header.point.seq);
     let mut put = |state: &mut State, ino: Ino, decoded: Option<Decoded<'_>>, is_orphan| {
         let inode = decoded.map(|decoded| with_content(decoded, extents.remove(&ino)));
         state.put_inode(ino, inode, is_orphan);

@@ -62,6 +62,11 @@ impl Feed {
         Self { floor: Moment(u64::MAX), ..Self::new() }
     }
 
+    /// That of the state behind record `seq` of the log that is number `depth` in its line, of which no more is known.
+    pub(crate) fn behind(depth: u64, seq: u64) -> Self {
+        Self { depth, floor: Moment::new(depth, seq), ..Self::new() }
+    }
+
     /// A log begins here.
     pub(crate) fn begin(&mut self) {
         self.depth += 1;

@@ -99,6 +99,11 @@ impl State {
         }
     }
 
+    /// Says which record the state is behind, so that what changes from here on is known.
+    pub(crate) fn begin_feed(&mut self, depth: u64, seq: u64) {
+        self.feed = Feed::behind(depth, seq);
+    }
+
     /// Adds an inode of the overlay; its content counts.
     pub(crate) fn put_inode(&mut self, ino: Ino, slot: Option<Inode>, is_orphan: bool) {
         self.private_bytes += slot.as_ref().map_or(0, Inode::private);

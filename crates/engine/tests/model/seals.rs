@@ -7,8 +7,8 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use std::sync::Arc;
 use weald_engine::seal::{SealCheck, SealError};
-use weald_engine::{AllocateMode, Occasion, Placed, Workspace};
-use weald_model::{FileKind, Ino, SetAttr, SnapshotId};
+use weald_engine::{AllocateMode, Changes, Occasion, Placed, Since, Workspace};
+use weald_model::{FileKind, Ino, SetAttr, SnapshotId, WorkspaceId};
 use weald_store::disk::Disk;
 use weald_testkit::cases;
 use weald_testkit::operation::Data;
@@ -289,4 +289,20 @@ fn a_damaged_page_or_chunk_of_a_sealed_snapshot_is_told() {
     workspace.write(&USER, ino, 5, b"x").unwrap();
     let other = SealCheck::default().check(&workspace.now_past(), snapshot).unwrap_err();
     assert!(other.contains("its root is"), "{other}");
+}
+
+#[test]
+fn what_changed_since_is_known_again_after_opening_from_a_sealed_snapshot() {
+    let world = World::new(None);
+    let (again, seq) = opened_again(&world, |_| ());
+    let since =
+        |workspace: &Workspace, seq| workspace.changes(Since::Record(again.id(), seq), b".git").unwrap();
+    assert_eq!(since(&again, seq - 1).paths, None, "what was before the checkpoint is not known");
+    let Changes { now, paths } = since(&again, seq);
+    assert!(paths.is_some());
+    let fork = again.fork(WorkspaceId(77), b"").unwrap();
+    file(&fork, b"new");
+    let changed = fork.changes(now, b".git").unwrap();
+    assert_eq!(changed.paths, Some(vec![b"new".to_vec(), b"new/".to_vec()]));
+    assert_eq!(again.changes(changed.now, b".git").unwrap().paths, None, "a moment of another workspace");
 }
