@@ -325,3 +325,37 @@ fn a_fork_of_a_snapshot_has_all_of_it_after_its_parent_was_removed_for_good_and_
         home.weald(&["daemon", "restart"]).ok();
     }
 }
+
+#[test]
+fn the_kill_of_the_daemon_during_gc_loses_nothing_that_stays() {
+    let home = Home::new();
+    let big = scratch(&home);
+    let mut kept: Vec<(String, u64)> = Vec::new();
+    for round in 0..9 {
+        for part in 0..3 {
+            let seed = round * 10 + part;
+            std::fs::write(&big, noise(MEGABYTE, seed)).unwrap();
+            kept.push((snapshot(&home, "a", "round"), seed));
+        }
+        let plan = plan_with(&home, &["--keep-last", "2"]);
+        let mut command = home.command();
+        command.args(["gc", "run", &id(&plan)]);
+        let mut run =
+            command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(round * 3));
+        home.signal_daemon(rustix::process::Signal::KILL);
+        run.wait().unwrap();
+        home.weald(&["status"]).ok();
+        let listed = home.weald(&["history", "a", "--json"]).json();
+        let listed = listed.as_array().unwrap().iter().map(|one| one["id"].as_str().unwrap().to_owned());
+        let listed: Vec<String> = listed.collect();
+        kept.retain(|(id, _)| listed.contains(id));
+        assert!(kept.len() >= 2 && kept.len() == listed.len(), "{listed:?}");
+        assert!(std::fs::read(&big).unwrap() == noise(MEGABYTE, round * 10 + 2), "after {} ms", round * 3);
+        sound(&home);
+    }
+    for (id, seed) in kept {
+        home.weald(&["restore", &format!("a@{id}"), "big"]).ok();
+        assert!(std::fs::read(&big).unwrap() == noise(MEGABYTE, seed), "snapshot {id}");
+    }
+}
