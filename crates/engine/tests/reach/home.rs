@@ -143,7 +143,10 @@ fn open(disk: &CrashDisk, clock: &Arc<FakeClock>) -> Arc<Shared> {
     let logs = Logs::with_limits(dyn_disk.clone(), "/logs".into(), LIMITS);
     let cas = Cas::new(dyn_disk.clone(), "/cas".into());
     let chunks = Arc::new(Chunks::new(dyn_disk.clone(), "/chunks".into()));
-    Shared::new(dyn_disk, logs, cas, chunks, clock.clone(), 1 << 20)
+    let shared = Shared::new(dyn_disk, logs, cas, chunks, clock.clone(), 1 << 20);
+    // So that the shortest histories are opened from their checkpoints.
+    shared.look_for_checkpoints_after(3);
+    shared
 }
 
 fn base() -> Base {
