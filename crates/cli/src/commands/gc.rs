@@ -32,6 +32,9 @@ fn plan(context: &Context, options: GcOptions) -> Result<Outcome, Fault> {
     }
     if plan.items.is_empty() {
         output::text_line("There is nothing to take away.");
+        let hint =
+            "What listed snapshots show stays, and so does every moment of `weald config history.window`.";
+        output::text_line(&output::faint(hint));
     } else {
         output::table(&HEADINGS, plan.items.iter().take(LINES_MAX).map(line).collect());
         if plan.items.len() > LINES_MAX {

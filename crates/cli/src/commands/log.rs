@@ -28,6 +28,11 @@ pub(super) fn run(context: &Context, args: LogArgs) -> Result<Outcome, Fault> {
         limit: args.limit,
         follow: args.follow,
     });
+    if output::is_terminal() && !context.json {
+        let heading =
+            format!("{:>8}  {:<23}  {:<22} {:>5}  {:<9}  PATH", "OP", "TIME", "PROGRAM", "UID", "WHAT");
+        output::text_line(&output::faint(&heading));
+    }
     let mut show = |line: Line| match line {
         Line::Log { lines } => output::lines(lines.iter().map(|line| one(line, context.json, &now))),
         _ => true,

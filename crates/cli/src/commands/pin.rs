@@ -10,13 +10,8 @@ use weald_daemon::protocol::Request;
 use weald_daemon::report::PinRow;
 use weald_model::Fault;
 
-const HEADINGS: [(&str, Align); 5] = [
-    ("PIN", Align::Left),
-    ("WORKSPACE", Align::Left),
-    ("STATE", Align::Left),
-    ("PINNED", Align::Left),
-    ("NOTE", Align::Left),
-];
+const HEADINGS: [(&str, Align); 4] =
+    [("PIN", Align::Left), ("STATE", Align::Left), ("PINNED", Align::Left), ("NOTE", Align::Left)];
 
 pub(super) fn run(context: &Context, args: PinArgs) -> Result<Outcome, Fault> {
     match (args.state, args.remove) {
@@ -32,7 +27,7 @@ fn pin(context: &Context, state: &str, note: String) -> Result<Outcome, Fault> {
     if context.json {
         output::json(&pin);
     } else {
-        output::text_line(&format!("{} keeps {} as it was then", output::strong(&pin.id), pin.workspace));
+        output::text_line(&format!("{} keeps {}", output::strong(&pin.id), name(&pin)));
     }
     Ok(Outcome::Yes)
 }
@@ -59,12 +54,11 @@ fn list(context: &Context) -> Result<Outcome, Fault> {
     Ok(Outcome::Yes)
 }
 
+/// As other commands take it.
+fn name(pin: &PinRow) -> String {
+    format!("{}@{{op {}}}", pin.workspace, pin.record)
+}
+
 fn line(pin: &PinRow) -> Vec<String> {
-    vec![
-        pin.id.clone(),
-        pin.workspace.clone(),
-        format!("op {}", pin.record),
-        words::ago(now() - pin.created_at.0),
-        words::harmless(&pin.note),
-    ]
+    vec![pin.id.clone(), name(pin), words::ago(now() - pin.created_at.0), words::harmless(&pin.note)]
 }
