@@ -76,6 +76,9 @@ impl Forest {
         let logs = round.logs(scope, &rows)?;
         let mut stored: BTreeMap<cas::Hash, Option<String>> = BTreeMap::new();
         let mut seals = SealCheck::default();
+        if scope.entry.is_none() && round.packs() {
+            seals = SealCheck::with_packs_verified();
+        }
         progress.stage("verifying logs", logs.len() as u64);
         for (id, until) in &logs {
             let known = round.report.problems.len();
@@ -98,7 +101,6 @@ impl Forest {
         if scope.entry.is_none() {
             round.everything_stored(&mut stored, &mut trees);
             round.registry();
-            round.packs();
         }
         round.stored_files(&stored, progress);
         round.manifests(&trees, scope.base, progress);

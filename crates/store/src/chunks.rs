@@ -140,6 +140,11 @@ impl Chunks {
         Ok(self.find(hash, &mut |_, _| Ok(()))?.is_some())
     }
 
+    /// The bytes of a chunk's content; None when it is not there. Its content is not looked at.
+    pub fn content_bytes(&self, hash: &Hash) -> Result<Option<u32>, ChunkError> {
+        self.find(hash, &mut |_, found| Ok(found.slot.content))
+    }
+
     /// A chunk's content. Cost: two reads and one hash.
     pub fn read(&self, hash: &Hash) -> Result<Vec<u8>, ChunkError> {
         let read = &mut |file: &dyn DiskFile, found: &Found| read_slot(file, &found.pack.path, &found.slot);

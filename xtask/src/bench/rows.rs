@@ -29,6 +29,7 @@ pub(super) const ALL: &[(&str, Row)] = &[
     ("snapshots", history::many),
     ("sparse", history::sparse),
     ("engine", engine::snapshot_and_fork),
+    ("seal", engine::seal_and_verify),
     ("log", history::log),
     ("status", git::status),
     ("back", git::back),

@@ -36,8 +36,9 @@ impl Round<'_> {
         self.count(Amount { objects: checked, bytes });
     }
 
-    /// All chunks there are, those of no sealed snapshot included.
-    pub(super) fn packs(&mut self) {
+    /// All chunks there are, those of no sealed snapshot included. True when all are right.
+    pub(super) fn packs(&mut self) -> bool {
+        let known = self.report.problems.len();
         let dir = self.forest.stores.home.paths().chunks();
         match self.forest.stores.home.chunks().verify() {
             Ok(checked) => {
@@ -49,6 +50,7 @@ impl Round<'_> {
             }
             Err(error) => self.tell(None, &dir, None, &error.to_string()),
         }
+        self.report.problems.len() == known
     }
 }
 
