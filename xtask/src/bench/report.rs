@@ -3,26 +3,27 @@
 use super::measure::{Measured, Sample, Target};
 use crate::run::{command, output, root};
 use anyhow::{Context, Result};
-use std::fmt::Write;
 
+const HEAD: &str =
+    "| what | Weald | peer | ratio | target | reached | commit |\n|---|--:|--:|--:|--:|---|---|\n";
 const DOCUMENT: &str = "docs/benchmarks.md";
 const BEGIN: &str = "<!-- measured: written by `cargo xtask bench` -->\n";
 const END: &str = "<!-- end of what is measured -->\n";
 
-/// Writes the JSON, prints the table, and puts it into the document after a whole run.
-pub(super) fn tell(rows: &[Measured], whole: bool) -> Result<()> {
+/// Writes the JSON, prints the table, and puts the rows into the document when they are at full scale.
+pub(super) fn tell(rows: &[Measured], is_full: bool) -> Result<()> {
     let dir = root().join("target/bench");
     std::fs::create_dir_all(&dir)?;
-    let name = if whole { "all.json" } else { "part.json" };
-    let conditions = conditions()?;
-    let json = serde_json::json!({ "conditions": conditions, "rows": rows });
-    std::fs::write(dir.join(name), serde_json::to_string_pretty(&json)?)?;
-    let text = format!("{conditions}\n\n{}", table(rows));
-    println!("{text}");
-    if whole {
+    let (conditions, commit) =
+        (conditions()?, output(&mut command("git", &["describe", "--always", "--dirty"]))?);
+    let commit = commit.trim();
+    let json = serde_json::json!({ "conditions": conditions, "commit": commit, "rows": rows });
+    std::fs::write(dir.join("last.json"), serde_json::to_string_pretty(&json)?)?;
+    println!("{conditions}\n\n{HEAD}{}", lines(rows, commit).concat());
+    if is_full {
         let path = root().join(DOCUMENT);
         let document = std::fs::read_to_string(&path).with_context(|| format!("cannot read {DOCUMENT}"))?;
-        std::fs::write(&path, replaced(&document, &text)?)?;
+        std::fs::write(&path, replaced(&document, &conditions, lines(rows, commit))?)?;
     }
     Ok(())
 }
@@ -32,13 +33,13 @@ pub(super) fn line(row: &Measured) -> String {
     cells(row).join("  ")
 }
 
-fn table(rows: &[Measured]) -> String {
-    let mut text =
-        String::from("| what | Weald | peer | ratio | target | reached |\n|---|--:|--:|--:|--:|---|\n");
-    for row in rows {
-        writeln!(text, "| {} |", cells(row).join(" | ")).expect("writing to a string cannot fail");
-    }
-    text
+fn lines(rows: &[Measured], commit: &str) -> Vec<String> {
+    rows.iter().map(|row| format!("| {} | {commit} |\n", cells(row).join(" | "))).collect()
+}
+
+/// What a line of the table is about: its first cell.
+fn subject(line: &str) -> Option<&str> {
+    line.strip_prefix("| ")?.split(" | ").next()
 }
 
 fn cells(row: &Measured) -> [String; 6] {
@@ -74,23 +75,29 @@ fn conditions() -> Result<String> {
     let model =
         cpus.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or(": unknown processor");
     let kernel = output(&mut command("uname", &["-r"]))?;
-    let commit = output(&mut command("git", &["describe", "--always", "--dirty"]))?;
     let date = output(&mut command("date", &["-u", "+%Y-%m-%d"]))?;
     let model = model.trim_start_matches([':', ' ', '\t']);
     Ok(format!(
-        "Commit {}, {}, {cores} cores ({model}), Linux {}. Median (lowest–highest).",
-        commit.trim(),
+        "Last on {}, {cores} cores ({model}), Linux {}. Median (lowest–highest).",
         date.trim(),
         kernel.trim()
     ))
 }
 
-/// Puts a text between the markers of a document.
-fn replaced(document: &str, text: &str) -> Result<String> {
+/// Puts lines into the table between the markers of a document, each in place of the one about the same.
+fn replaced(document: &str, conditions: &str, lines: Vec<String>) -> Result<String> {
     let (before, rest) =
         document.split_once(BEGIN).context("docs/benchmarks.md has lost its first marker")?;
-    let (_, after) = rest.split_once(END).context("docs/benchmarks.md has lost its last marker")?;
-    Ok(format!("{before}{BEGIN}\n{text}\n{END}{after}"))
+    let (old, after) = rest.split_once(END).context("docs/benchmarks.md has lost its last marker")?;
+    let mut table: Vec<String> =
+        old.lines().filter(|line| line.starts_with("| ")).skip(1).map(|line| format!("{line}\n")).collect();
+    for line in lines {
+        match table.iter_mut().find(|old| subject(old) == subject(&line)) {
+            Some(old) => *old = line,
+            None => table.push(line),
+        }
+    }
+    Ok(format!("{before}{BEGIN}\n{conditions}\n\n{HEAD}{}\n{END}{after}", table.concat()))
 }
 
 #[cfg(test)]
@@ -112,10 +119,12 @@ mod tests {
 
     #[test]
     fn only_what_is_between_the_markers_changes() {
-        let document = format!("a\n{BEGIN}old\n{END}b\n");
-        let once = replaced(&document, "new").unwrap();
-        assert_eq!(once, format!("a\n{BEGIN}\nnew\n{END}b\n"));
-        assert_eq!(replaced(&once, "new").unwrap(), once);
-        assert!(replaced("without markers", "new").is_err());
+        let document = format!("a\n{BEGIN}old\n\n{HEAD}| one | 1 |\n| two | 2 |\n{END}b\n");
+        let new = || vec!["| two | 3 |\n".to_owned(), "| three | 4 |\n".to_owned()];
+        let once = replaced(&document, "new", new()).unwrap();
+        let table = "| one | 1 |\n| two | 3 |\n| three | 4 |\n";
+        assert_eq!(once, format!("a\n{BEGIN}\nnew\n\n{HEAD}{table}\n{END}b\n"));
+        assert_eq!(replaced(&once, "new", new()).unwrap(), once);
+        assert!(replaced("without markers", "new", new()).is_err());
     }
 }
