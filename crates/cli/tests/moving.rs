@@ -80,6 +80,33 @@ fn equal_output_of_two_workspaces_takes_its_space_once_and_gives_it_back_with_th
     assert_eq!(plan(&home)["items"].as_array().unwrap().len(), 0);
 }
 
+/// A pack whose index is damaged is named by doctor, and what was moved into it by verify; the rest can be read.
+#[test]
+fn a_damaged_pack_is_named_and_everything_else_can_be_read() {
+    let home = Home::new();
+    let (logs, chunks) = (home.home().join("logs"), home.home().join("chunks"));
+    create(&home, "w");
+    home.run(&home.at("w"), "echo small > small; dd if=/dev/urandom of=large bs=1M count=4 status=none").ok();
+    home.weald(&["snapshot", "w", "one"]).ok();
+    wait_for("it to be moved", || disk_bytes(&logs) < MEGABYTE && disk_bytes(&chunks) > 4 * MEGABYTE);
+    let info = home.weald(&["info", "w", "--json"]).json();
+    assert!(info["store"]["chunk_bytes"].as_u64().unwrap() >= 4_000_000, "{info}");
+    home.weald(&["daemon", "stop"]).ok();
+    let packs = std::fs::read_dir(&chunks).unwrap().flatten().map(|file| file.path());
+    let largest = packs.max_by_key(|path| std::fs::metadata(path).unwrap().len()).unwrap();
+    let mut bytes = std::fs::read(&largest).unwrap();
+    let near_end = bytes.len() - 60;
+    bytes[near_end] ^= 1;
+    std::fs::write(&largest, bytes).unwrap();
+    let doctor = home.weald(&["doctor"]);
+    assert!(doctor.out.contains(largest.to_str().unwrap()), "{doctor:?}");
+    let verify = home.weald(&["verify", "w"]);
+    assert_eq!(verify.code, 1, "{verify:?}");
+    assert!(verify.out.contains("was moved to the store of chunks"), "{verify:?}");
+    assert_eq!(std::fs::read_to_string(home.at("w").join("small")).unwrap(), "small\n");
+    assert!(std::fs::read(home.at("w").join("large")).is_err(), "nothing wrong is served");
+}
+
 #[test]
 fn moved_content_comes_back_by_restore_and_goes_with_its_snapshot() {
     let home = Home::new();

@@ -152,6 +152,7 @@ fn a_damaged_index_hides_no_other_pack_and_its_content_can_be_put_again() {
     assert_eq!(chunks.read(&second[0]).unwrap(), noise(2, 5000));
     assert!(matches!(chunks.read(&first[0]), Err(ChunkError::Missing(_))));
     assert_eq!(chunks.verify().unwrap().problems.len(), 1);
+    assert_eq!(chunks.damaged_packs().unwrap(), [path]);
     assert_eq!(put(&chunks, &[&noise(1, 5000)]), first);
     assert_eq!(chunks.read(&first[0]).unwrap(), noise(1, 5000));
 }
