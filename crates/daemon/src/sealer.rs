@@ -24,6 +24,8 @@ use weald_model::{Errno, Fault, SnapshotId, WorkspaceId};
 const NICE: i32 = 19;
 /// Below this, what is free is left to the workspaces.
 const FREE_BYTES_MIN: u64 = 512 << 20;
+/// After so many bytes of content what is free is looked at again: sealing must not take what programs need.
+const ROOM_BYTES: u64 = 64 << 20;
 /// How long a workspace is left alone after its snapshot could not be sealed.
 const PAUSE: Duration = Duration::from_secs(60);
 
@@ -107,25 +109,37 @@ impl Sealer {
             // One that is not in memory did not change.
             let Some(workspace) = entry.loaded() else { return Ok(()) };
             let Some(snapshot) = next(&workspace) else { return Ok(()) };
-            if !has_room(forest) || !self.seal_one(&entry, &workspace, snapshot.id)? {
+            if !has_room(forest) || !self.seal_one(forest, &entry, &workspace, snapshot.id)? {
                 return Ok(());
             }
         }
     }
 
     /// Seals one. False when something else is more important.
-    fn seal_one(&self, entry: &Entry, workspace: &Workspace, id: SnapshotId) -> Result<bool, SealError> {
+    fn seal_one(
+        &self,
+        forest: &Forest,
+        entry: &Entry,
+        workspace: &Workspace,
+        id: SnapshotId,
+    ) -> Result<bool, SealError> {
         let Some(job) = workspace.begin_sealing(id)? else { return Ok(false) };
         self.bytes.store(0, Ordering::Relaxed);
         *locked(&self.now) = Some(Now { workspace: workspace.id(), snapshot: id });
+        let is_full = AtomicBool::new(false);
         let proceed = |bytes| {
-            self.bytes.fetch_add(bytes, Ordering::Relaxed);
-            !self.stopped.load(Ordering::Relaxed) && entry.stays_loaded()
+            let before = self.bytes.fetch_add(bytes, Ordering::Relaxed);
+            if before / ROOM_BYTES != (before + bytes) / ROOM_BYTES && !has_room(forest) {
+                is_full.store(true, Ordering::Relaxed);
+            }
+            let must_end = self.stopped.load(Ordering::Relaxed) || is_full.load(Ordering::Relaxed);
+            !must_end && entry.stays_loaded()
         };
         let mut sealed = Err(SealError::Stopped);
         aside(&mut || sealed = job.put(&proceed));
         let recorded = match sealed {
             Ok(sealed) => job.record(&sealed),
+            Err(SealError::Stopped) if is_full.load(Ordering::Relaxed) => Err(Errno::NoSpace.into()),
             Err(SealError::Stopped) => Ok(false),
             Err(error) => Err(error),
         };
