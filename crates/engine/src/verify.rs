@@ -59,6 +59,8 @@ pub fn verify_log(
         skipped.iter().map(|piece| (piece.file, piece.from..=piece.to.saturating_sub(1))).collect();
     let mut amount = frames.amount;
     amount += shared.logs.verify_data(id, &mut named, frames.data_end, &skipped, report)?;
+    // What is in memory says nothing of the disk.
+    shared.forget_read();
     for named in named {
         let Place { file, offset, .. } = named.place;
         if gone.at(file, offset).is_none() && moved.at(file, offset).is_some() {
