@@ -7,7 +7,7 @@
 use crate::base::Base;
 use crate::state::{Moment, State, Subject};
 use crate::workspace::Workspace;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use weald_model::{FileKind, Ino, Name, Result, WorkspaceId};
 
 /// A moment of a workspace, to ask from later; survives forks and restarts.
@@ -40,7 +40,8 @@ impl Workspace {
         let Some(subjects) = state.feed().since(moment) else { return Ok(Changes { now, paths: None }) };
         let mut finder = Finder { base: &self.base, state: &state, skipped, paths: BTreeSet::new() };
         let mut inodes = BTreeSet::new();
-        for subject in subjects {
+        // A subject may be told more than once.
+        for subject in subjects.collect::<HashSet<_>>() {
             match subject {
                 Subject::Inode(ino) => {
                     inodes.insert(*ino);

@@ -1,16 +1,21 @@
-//! What changed last: the names and inodes that the last changes were about, each once, with the record of the last.
+//! What changed last: the names and inodes that the last changes were about, in order.
 //!
-//! A part of the state, so forks have it, a restart rebuilds it, and it costs nothing to ask what changed since some
-//! record, however many records there are between. Bounded: the oldest go first, and what is asked about
-//! before them is answered with "anything". Invariant: whatever differs between the state behind a record not before
-//! `floor` and this state, as git sees it, is named here.
+//! A part of the state, so forks have it, a restart rebuilds it, and asking what changed since some record costs what
+//! changed. Bounded: the oldest go first, and what is asked about before them is answered with "anything". Kept in
+//! blocks that states share, since every change of every file comes by here. Invariant: whatever differs between the
+//! state behind a record not before `floor` and this state, as git sees it, is named here.
 
-use crate::persistent_map::Map;
 use crate::record::{Change, Record};
+use std::collections::VecDeque;
+use std::sync::Arc;
 use weald_model::{Ino, Name};
 
-/// Names and inodes that are kept.
-const KEPT_MAX: usize = 16_384;
+/// Subjects in a block; a block that another state shares is copied before more is put into it.
+const BLOCK: usize = 512;
+/// Full blocks that are kept.
+const BLOCKS_MAX: usize = 64;
+/// A subject that is among so many last ones is not put again, only moved.
+const REPEATS: usize = 4;
 /// Bits of a record's number in a [`Moment`].
 const SEQ_BITS: u32 = 44;
 
@@ -29,7 +34,7 @@ impl Moment {
 }
 
 /// What a change was about.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Subject {
     /// Content or attributes.
     Inode(Ino),
@@ -37,8 +42,8 @@ pub(crate) enum Subject {
     Entry(Ino, Name),
 }
 
-/// When a subject changed last; the second tells several of one record apart.
-type Place = (Moment, u32);
+/// Subjects by moment.
+type Block = Vec<(Moment, Subject)>;
 
 /// The last changes.
 #[derive(Clone)]
@@ -47,14 +52,14 @@ pub(crate) struct Feed {
     depth: u64,
     /// Changes up to here may be missing.
     floor: Moment,
-    places: Map<Subject, Place>,
-    subjects: Map<Place, Subject>,
+    full: Arc<VecDeque<Arc<Block>>>,
+    last: Arc<Block>,
 }
 
 impl Feed {
     /// That of a state nothing was done in yet.
     pub(crate) fn new() -> Self {
-        Self { depth: 0, floor: Moment::BASE, places: Map::default(), subjects: Map::default() }
+        Self { depth: 0, floor: Moment::BASE, full: Arc::default(), last: Arc::default() }
     }
 
     /// That of a state whose past is not known: whatever is asked, anything may have changed.
@@ -74,39 +79,43 @@ impl Feed {
 
     /// Nothing is known about changes up to a record of this log.
     pub(crate) fn lose(&mut self, seq: u64) {
-        self.floor = Moment::new(self.depth, seq);
-        (self.places, self.subjects) = (Map::default(), Map::default());
+        *self = Self::behind(self.depth, seq);
     }
 
     /// Takes in a record of this log.
     pub(crate) fn note(&mut self, record: &Record, seq: u64) {
-        let mut number = 0;
         let moment = Moment::new(self.depth, seq);
-        subjects(&record.change, &mut |subject| {
-            self.put(subject, (moment, number));
-            number += 1;
-        });
-        while self.places.len() > KEPT_MAX {
-            let Some((&place, subject)) = self.subjects.iter().next() else { break };
-            let subject = subject.clone();
-            self.subjects.remove(&place);
-            self.places.remove(&subject);
-            self.floor = place.0;
+        subjects(&record.change, &mut |subject| self.put(moment, subject));
+    }
+
+    fn put(&mut self, moment: Moment, subject: Subject) {
+        let last = Arc::make_mut(&mut self.last);
+        let from = last.len().saturating_sub(REPEATS);
+        if let Some(at) = last[from..].iter().position(|(_, other)| *other == subject) {
+            // In order of moments still: what comes behind it is from before this record.
+            last.remove(from + at);
+        }
+        last.push((moment, subject));
+        if last.len() < BLOCK {
+            return;
+        }
+        let full = Arc::make_mut(&mut self.full);
+        full.push_back(std::mem::take(&mut self.last));
+        if full.len() > BLOCKS_MAX
+            && let Some(oldest) = full.pop_front()
+            && let Some((moment, _)) = oldest.last()
+        {
+            self.floor = *moment;
         }
     }
 
-    fn put(&mut self, subject: Subject, place: Place) {
-        if let Some(old) = self.places.insert(subject.clone(), place) {
-            self.subjects.remove(&old);
-        }
-        self.subjects.insert(place, subject);
-    }
-
-    /// What changed behind a moment; None when that is not known.
+    /// What changed behind a moment, perhaps more than once; None when that is not known.
     pub(crate) fn since(&self, moment: Moment) -> Option<impl Iterator<Item = &Subject>> {
-        let first = (Moment(moment.0 + 1), 0);
+        let blocks = self.full.iter().chain([&self.last]);
+        let behind = move |(at, _): &&(Moment, Subject)| *at > moment;
+        let blocks = blocks.filter(move |block| block.last().is_some_and(|(last, _)| *last > moment));
         (moment >= self.floor)
-            .then(|| self.subjects.from(move |place| place.cmp(&first)).map(|(_, subject)| subject))
+            .then(|| blocks.flat_map(|block| block.iter()).filter(behind).map(|(_, subject)| subject))
     }
 }
 
@@ -162,32 +171,39 @@ mod tests {
         record(Change::Remove { parent: Ino::ROOT, name })
     }
 
+    fn told(feed: &Feed, depth: u64, seq: u64) -> Option<usize> {
+        feed.since(Moment::new(depth, seq)).map(Iterator::count)
+    }
+
     #[test]
-    fn each_subject_is_told_once_by_its_last_change() {
+    fn what_changed_behind_a_moment_is_told_and_repeats_once() {
         let mut feed = Feed::new();
         feed.begin();
-        for seq in 2..100 {
+        for seq in 2..5000 {
             feed.note(&remove(seq % 3), seq);
         }
-        let since = |seq| feed.since(Moment::new(1, seq)).expect("nothing was lost").count();
-        assert_eq!([since(0), since(97), since(98), since(99)], [3, 2, 1, 0]);
-        assert_eq!(feed.since(Moment::BASE).expect("nothing was lost").count(), 3);
+        assert_eq!([4990, 4997, 4998, 4999].map(|seq| told(&feed, 1, seq)), [3, 2, 1, 0].map(Some));
+        assert_eq!(feed.since(Moment::BASE).map(Iterator::count), Some(3));
     }
 
     #[test]
     fn what_is_forgotten_is_not_said_to_be_unchanged() {
         let mut feed = Feed::new();
         feed.begin();
-        for seq in 2..KEPT_MAX as u64 + 4 {
+        let kept = (BLOCK * BLOCKS_MAX) as u64;
+        let before = feed.clone();
+        for seq in 1..=kept + BLOCK as u64 {
             feed.note(&remove(seq), seq);
         }
-        assert!(feed.since(Moment::new(1, 2)).is_none());
-        assert_eq!(feed.since(Moment::new(1, 3)).expect("it is kept").count(), KEPT_MAX);
-        feed.lose(KEPT_MAX as u64 + 10);
-        assert!(feed.since(Moment::new(1, KEPT_MAX as u64 + 9)).is_none());
+        assert_eq!(told(&feed, 1, BLOCK as u64 - 1), None);
+        assert_eq!(told(&feed, 1, BLOCK as u64), Some(kept as usize));
+        assert_eq!(told(&before, 1, 0), Some(0), "another state is not touched");
+        feed.lose(kept + 1000);
+        assert_eq!(told(&feed, 1, kept + 999), None);
         let mut fork = feed.clone();
         fork.begin();
         fork.note(&remove(1), 2);
-        assert_eq!(fork.since(Moment::new(1, KEPT_MAX as u64 + 10)).expect("it is kept").count(), 1);
+        assert_eq!(told(&fork, 1, kept + 1000), Some(1));
+        assert_eq!((told(&feed, 1, kept + 1000), told(&fork, 2, 2)), (Some(0), Some(0)));
     }
 }
