@@ -11,6 +11,15 @@ pub(crate) fn is_terminal() -> bool {
     std::io::stdout().is_terminal()
 }
 
+/// False when standard output is a pipe whose reader went away (poll(2): POLLERR).
+pub(crate) fn is_read() -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let stdout = std::io::stdout();
+    let mut wait = [PollFd::new(&stdout, PollFlags::empty())];
+    let looked = poll(&mut wait, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));
+    looked.is_err() || !wait[0].revents().intersects(PollFlags::ERR)
+}
+
 /// True when standard output may carry colours.
 fn paints() -> bool {
     is_terminal() && std::env::var_os("NO_COLOR").is_none()

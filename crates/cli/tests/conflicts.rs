@@ -82,8 +82,10 @@ fn a_conflict_is_told_when_it_comes_up_and_when_it_is_gone() {
     let home = Home::new();
     scene(&home);
     home.run(&home.at("a"), "sed -i 's/^3$/three/' lines").ok();
+    let temporary = home.path().join("tmp");
+    std::fs::create_dir(&temporary).unwrap();
     let mut command = home.command();
-    command.args(["conflicts", "--watch", "--json"]).stdout(Stdio::piped());
+    command.args(["conflicts", "--watch", "--json"]).stdout(Stdio::piped()).env("TMPDIR", &temporary);
     let mut child = command.spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let mut until = |wanted: &[&str]| {
@@ -99,6 +101,35 @@ fn a_conflict_is_told_when_it_comes_up_and_when_it_is_gone() {
     until(&["a b lines"]);
     home.run(&home.at("a"), "git checkout -q lines").ok();
     until(&[]);
-    child.kill().unwrap();
-    child.wait().unwrap();
+    assert!(temporary.read_dir().unwrap().count() > 0);
+    let process = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(process, rustix::process::Signal::INT).unwrap();
+    assert!(child.wait().unwrap().success());
+    assert_eq!(temporary.read_dir().unwrap().count(), 0, "nothing is left behind");
+}
+
+#[test]
+fn a_watch_ends_when_nobody_reads_it_any_more() {
+    let home = Home::new();
+    scene(&home);
+    let mut command = home.command();
+    let mut child = command.args(["conflicts", "--watch", "--json"]).stdout(Stdio::piped()).spawn().unwrap();
+    BufReader::new(child.stdout.take().unwrap()).lines().next().unwrap().unwrap();
+    home.run(&home.at("a"), "echo x > x").ok();
+    support::wait_for("the watch to end", || child.try_wait().unwrap().is_some());
+}
+
+#[test]
+fn what_a_killed_command_left_goes_with_the_next_one() {
+    let home = Home::new();
+    scene(&home);
+    let mut ended = std::process::Command::new("true").spawn().unwrap();
+    ended.wait().unwrap();
+    let left = home.path().join(format!("weald-git-{}-0", ended.id()));
+    let others = home.path().join(format!("weald-git-{}-0", std::process::id()));
+    for dir in [&left, &others] {
+        std::fs::create_dir_all(dir.join("objects")).unwrap();
+    }
+    assert!(home.command().args(["promote", "a"]).env("TMPDIR", home.path()).status().unwrap().success());
+    assert!(!left.exists() && others.exists());
 }

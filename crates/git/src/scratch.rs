@@ -1,11 +1,12 @@
 //! An index and a place for new objects outside of a workspace: to take its content as a tree and change nothing in it.
 //!
-//! Invariants: private to the user (mode 0700); gone when dropped; nothing in it is made durable.
+//! Invariants: private to the user (mode 0700); gone when dropped, or with the next one when the process was killed;
+//! nothing in it is made durable.
 
 use crate::program::Git;
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use weald_model::{Code, Fault, Oid};
@@ -21,6 +22,9 @@ const SETTINGS: [&str; 8] = [
     "-c",
     "advice.addEmbeddedRepo=false",
 ];
+
+/// How directories begin; the number of the process follows, and one of theirs.
+const PREFIX: &str = "weald-git-";
 
 /// The index and the objects.
 pub(crate) struct Scratch {
@@ -95,13 +99,33 @@ fn git_dir(workspace: &Path, name: &str) -> Result<PathBuf, Fault> {
 
 fn fresh_dir() -> std::io::Result<PathBuf> {
     static NEXT: AtomicU64 = AtomicU64::new(0);
+    sweep();
     loop {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let dir = std::env::temp_dir().join(format!("weald-git-{}-{number}", std::process::id()));
+        let dir = std::env::temp_dir().join(format!("{PREFIX}{}-{number}", std::process::id()));
         match std::fs::DirBuilder::new().mode(0o700).create(&dir) {
             // Left by a process of the same number that was killed, or somebody else's.
             Err(error) if error.kind() == ErrorKind::AlreadyExists && number < 10_000 => {}
             made => return made.map(|()| dir),
+        }
+    }
+}
+
+/// Removes what processes left that are gone. Best effort; that of others is not ours to remove.
+fn sweep() {
+    let Ok(entries) = std::fs::read_dir(std::env::temp_dir()) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let process =
+            name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.split('-').next()?.parse::<u32>().ok());
+        let is_gone = |process| !Path::new(&format!("/proc/{process}")).exists();
+        let is_ours = || {
+            entry
+                .metadata()
+                .is_ok_and(|data| data.is_dir() && data.uid() == rustix::process::geteuid().as_raw())
+        };
+        if process.is_some_and(is_gone) && is_ours() {
+            let _ = std::fs::remove_dir_all(entry.path());
         }
     }
 }

@@ -10,6 +10,8 @@ use crate::failure::{Outcome, tell_line};
 use crate::output::{self, Align};
 use crate::words;
 use serde::Serialize;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -172,7 +174,7 @@ fn tell(context: &Context, report: &Report) {
     }
 }
 
-/// Looks again whenever something changed, until the reader of the output goes away.
+/// Looks again whenever something changed, until a signal ends it or nobody reads any more.
 fn watch(
     context: &Context,
     args: &ConflictsArgs,
@@ -180,23 +182,34 @@ fn watch(
     mut names: BTreeSet<String>,
 ) -> Result<(), Fault> {
     let (changed, news) = channel();
+    end_by_signal(changed.clone())?;
     let mut followed = BTreeSet::new();
-    loop {
+    while output::is_read() {
         for name in names.difference(&followed) {
             follow(context, name, changed.clone());
         }
         followed = names;
-        let (dirty, ended) = wait(&news);
+        let Some((dirty, ended)) = wait(&news) else { break };
         followed.retain(|name| !ended.contains(name));
         seen.retain(|name, _| !dirty.contains(name));
         let report;
         (report, names) = look(context, args, &mut seen)?;
         tell(context, &report);
     }
+    Ok(())
 }
 
-/// Something a workspace's log said.
+/// What is at hand of workspaces lies in temporary files, which are to go.
+fn end_by_signal(news: Sender<News>) -> Result<(), Fault> {
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])
+        .map_err(|error| Fault::host("waiting for signals", &error))?;
+    std::thread::spawn(move || signals.forever().next().map(|_| news.send(News::Enough)));
+    Ok(())
+}
+
+/// Something a workspace's log said, or the user.
 enum News {
+    Enough,
     Changed(String),
     Ended(String),
 }
@@ -223,12 +236,13 @@ fn is_work(path: &str) -> bool {
     !path.starts_with(".git/index") && !path.ends_with(".lock")
 }
 
-/// Waits for news, and until there is none for a moment: which workspaces changed, and whose log ended.
-fn wait(news: &Receiver<News>) -> (BTreeSet<String>, BTreeSet<String>) {
+/// Waits for news, and until there is none for a moment: which workspaces changed, and whose log ended. None: enough.
+fn wait(news: &Receiver<News>) -> Option<(BTreeSet<String>, BTreeSet<String>)> {
     let (mut dirty, mut ended) = (BTreeSet::new(), BTreeSet::new());
     let mut next = news.recv().ok();
     while let Some(one) = next {
         match one {
+            News::Enough => return None,
             News::Changed(name) => drop(dirty.insert(name)),
             News::Ended(name) => {
                 dirty.insert(name.clone());
@@ -237,5 +251,5 @@ fn wait(news: &Receiver<News>) -> (BTreeSet<String>, BTreeSet<String>) {
         }
         next = news.recv_timeout(QUIET).ok();
     }
-    (dirty, ended)
+    Some((dirty, ended))
 }
