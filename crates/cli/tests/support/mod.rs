@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic, in its shared functions too")]
 
 pub(crate) mod programs;
+pub(crate) mod states;
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::process::{PidfdFlags, Signal};
