@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 use weald_git::{GitSource, Repository};
-use weald_model::{Oid, Source, SourceError, TreeEntry};
+use weald_model::{Oid, Source, SourceError, TreeEntry, Wait};
 
 /// Between two looks for idle repositories: one is closed when it was not used between two of them.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
@@ -102,6 +102,10 @@ impl Source for LateSource {
 
     fn blob(&self, id: &Oid) -> Result<Vec<u8>, SourceError> {
         self.get()?.blob(id)
+    }
+
+    fn fetch(&self, ids: &[Oid], wait: &Wait) -> Result<(), SourceError> {
+        self.get()?.fetch(ids, wait)
     }
 }
 

@@ -330,7 +330,11 @@ impl Shared {
             return Ok(blob);
         }
         let bytes = source.blob(&oid).map_err(|error| match error {
-            SourceError::Missing(_) | SourceError::Damaged(..) | SourceError::Unavailable(_) => Errno::Io,
+            SourceError::Interrupted => Errno::Interrupted,
+            SourceError::Missing(_)
+            | SourceError::Damaged(..)
+            | SourceError::Unavailable(_)
+            | SourceError::Unfetched(_) => Errno::Io,
         })?;
         if bytes.len() > self.cache().bytes_max / 2 {
             let hash = self.cas.put(&bytes).map_err(|error| error.errno())?;

@@ -29,6 +29,9 @@ pub(crate) fn from_source(error: &SourceError, repo: &Path) -> Fault {
         SourceError::Missing(oid) => missing(oid, repo),
         SourceError::Damaged(oid, why) => damaged(oid, repo, why),
         SourceError::Unavailable(why) => Fault::new(Code::GitFailed, format!("{}: {why}", repo.display())),
+        SourceError::Unfetched(_) | SourceError::Interrupted => {
+            Fault::new(Code::GitFailed, format!("{}: {error}", repo.display()))
+        }
     }
 }
 

@@ -10,6 +10,7 @@ pub mod fault;
 pub mod id;
 pub mod name;
 pub mod source;
+pub mod wait;
 
 pub use attr::{Attr, Caller, FileKind, SetAttr, SetTime, Timestamp};
 pub use env::{Env, HostEnv};
@@ -18,3 +19,4 @@ pub use fault::{Code, Fault};
 pub use id::{Ino, Oid, SnapshotId, WorkspaceId};
 pub use name::{Name, NameError, WorkspaceName};
 pub use source::{Progress, Silent, Source, SourceError, TreeEntry, TreeKind};
+pub use wait::Wait;

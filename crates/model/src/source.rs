@@ -1,6 +1,6 @@
 //! Where base content comes from. The engine knows trees and blobs, never git.
 
-use crate::Oid;
+use crate::{Oid, Wait};
 
 /// What a tree entry names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -40,9 +40,16 @@ pub enum SourceError {
     /// The source cannot be reached now.
     #[error("the source cannot be read: {0}")]
     Unavailable(String),
+    /// The content is elsewhere and was not brought here yet; [`Source::fetch`] does that.
+    #[error("the content of object {0} was not fetched yet")]
+    Unfetched(Oid),
+    /// Whoever waited for it was told to give up.
+    #[error("interrupted")]
+    Interrupted,
 }
 
-/// Immutable trees and blobs by id. Calls may block on disk or network; callers hold no lock across them.
+/// Immutable trees and blobs by id. Calls may block on the disk, [`Source::fetch`] on the network;
+/// callers hold no lock across them.
 pub trait Source: Send + Sync {
     /// Returns the entries of a tree.
     fn tree(&self, id: &Oid) -> Result<Vec<TreeEntry>, SourceError>;
@@ -50,6 +57,15 @@ pub trait Source: Send + Sync {
     fn blob_sizes(&self, ids: &[Oid]) -> Vec<Result<u64, SourceError>>;
     /// Returns the whole content of a blob, checked against its id.
     fn blob(&self, id: &Oid) -> Result<Vec<u8>, SourceError>;
+    /// Brings the content of blobs here that [`Source::blob`] or [`Source::blob_sizes`] called
+    /// [`SourceError::Unfetched`], in as few round trips as it can. The first is what somebody waits for, the others
+    /// are likely to be asked for next. Returns [`SourceError::Interrupted`] soon after `wait` is cancelled.
+    ///
+    /// After an error some of them may be here; asking again for fewer tells which of them cannot be had.
+    fn fetch(&self, ids: &[Oid], wait: &Wait) -> Result<(), SourceError> {
+        let _ = wait;
+        self.blob_sizes(ids).into_iter().try_for_each(|size| size.map(drop))
+    }
 }
 
 /// Told how long work is going. Implementations must be cheap: it is called once per item.

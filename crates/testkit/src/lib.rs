@@ -1,5 +1,5 @@
-//! What tests of several crates share: a reference file system, random operations, a disk that crashes, a source
-//! in memory, a clock that tests move, a builder of real git repositories, and exact comparison of trees.
+//! What tests of several crates share: a reference file system, random operations, a disk that crashes, sources
+//! in memory, one of them far away, a clock that tests move, a builder of real git repositories, and exact comparison of trees.
 //!
 //! Invariant: nothing here is part of the product; it may depend on everything, and only tests depend on it.
 //! Read next: [`mod@reference`] (the meaning of every operation), [`operation`] (how both sides are driven),
@@ -11,6 +11,7 @@ pub mod crash_disk;
 pub mod file_system;
 pub mod found;
 pub mod host;
+pub mod lazy;
 pub mod operation;
 pub mod programs;
 pub mod reference;
