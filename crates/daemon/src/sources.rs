@@ -104,6 +104,10 @@ impl Source for LateSource {
         self.get()?.blob(id)
     }
 
+    fn is_lazy(&self) -> bool {
+        self.get().is_ok_and(|source| source.is_lazy())
+    }
+
     fn fetch(&self, ids: &[Oid], wait: &Wait) -> Result<(), SourceError> {
         self.get()?.fetch(ids, wait)
     }

@@ -81,7 +81,9 @@ impl Stores {
             }
             Err(error) => return Err(faults::manifest(&error)),
         };
-        Ok(locked(&self.manifests).entry(*tree).or_insert(manifest).clone())
+        let manifest = locked(&self.manifests).entry(*tree).or_insert(manifest).clone();
+        manifest.keep_sizes(&**self.home.disk(), &self.home.paths().sizes(tree));
+        Ok(manifest)
     }
 
     /// Forgets the manifest of a tree whose file is about to go. Who has it open keeps it.
@@ -201,7 +203,8 @@ fn index_node(
     let node = manifest.node(ino)?;
     let time = manifest.time();
     let stat = weald_git::index::IndexStat {
-        size: node.size,
+        // Git looks at a file whose size it does not know only when it is told that it changed.
+        size: node.size.unwrap_or(0),
         ino: ino.0,
         dev: 0,
         mtime: time,

@@ -20,6 +20,7 @@ use weald_git::Repository;
 use weald_git::anchor::SignedTag;
 use weald_model::{Code, Fault, Oid, Progress, WorkspaceId};
 use weald_store::cas::{self, CasError};
+use weald_store::home::SIZES_SUFFIX;
 use weald_store::log::verify::{Amount, Expected, Problem};
 use weald_store::log::{Head, LogError};
 use weald_store::registry::{State, WorkspaceRow};
@@ -337,7 +338,7 @@ impl Round<'_> {
                 Some(tree) => {
                     trees.entry(tree).or_insert(None);
                 }
-                None if text.starts_with("tmp-") => {}
+                None if text.starts_with("tmp-") || text.ends_with(SIZES_SUFFIX) => {}
                 None => {
                     self.tell(None, &manifests.join(&name), None, "this is no manifest: its name is no tree")
                 }

@@ -4,6 +4,7 @@ use crate::content::{Content, Origin};
 use crate::state::{Body, Dent, Inode, Target};
 use std::ops::Range;
 use std::sync::Arc;
+use weald_model::attr::SIZE_UNKNOWN;
 use weald_model::{Errno, FileKind, Ino, Name, Oid, Result, Source, Timestamp, TreeKind};
 use weald_store::manifest::Manifest;
 
@@ -65,15 +66,15 @@ impl Base {
             return Ok(None);
         }
         let node = tree.manifest.node(ino).map_err(|_| Errno::Io)?;
+        // Not what was learnt since: a state must be the same whenever it is made.
+        let size = node.size.unwrap_or(SIZE_UNKNOWN);
         Ok(Some(match node.kind {
             TreeKind::Dir | TreeKind::Gitlink => self.dir(node.subdir_count as u32, node.parent),
-            TreeKind::File => self.file(ino, 0o644, node.size),
-            TreeKind::Executable => self.file(ino, 0o755, node.size),
-            TreeKind::Symlink => Inode {
-                size: node.size,
-                body: Body::Target(Target::Base(ino)),
-                ..self.plain(FileKind::Symlink, 0o777)
-            },
+            TreeKind::File => self.file(ino, 0o644, size),
+            TreeKind::Executable => self.file(ino, 0o755, size),
+            TreeKind::Symlink => {
+                Inode { size, body: Body::Target(Target::Base(ino)), ..self.plain(FileKind::Symlink, 0o777) }
+            }
         }))
     }
 

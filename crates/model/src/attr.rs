@@ -71,6 +71,9 @@ impl FileKind {
     }
 }
 
+/// A size that is not known, because the content is elsewhere and was not fetched yet.
+pub const SIZE_UNKNOWN: u64 = u64::MAX;
+
 /// Everything `stat(2)` and `statx(2)` tell about an inode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Attr {

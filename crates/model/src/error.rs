@@ -20,6 +20,9 @@ pub enum Errno {
     /// ENXIO.
     #[error("no such device or address")]
     NoAddress = 6,
+    /// EAGAIN. The content of a base file must be fetched first; programs never see it.
+    #[error("its content was not fetched yet")]
+    Unfetched = 11,
     /// EACCES.
     #[error("permission denied")]
     Access = 13,

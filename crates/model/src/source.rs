@@ -57,6 +57,11 @@ pub trait Source: Send + Sync {
     fn blob_sizes(&self, ids: &[Oid]) -> Vec<Result<u64, SourceError>>;
     /// Returns the whole content of a blob, checked against its id.
     fn blob(&self, id: &Oid) -> Result<Vec<u8>, SourceError>;
+    /// True when content may be elsewhere. Says the same for as long as the source exists: with it, sizes are never part
+    /// of what is made from a tree.
+    fn is_lazy(&self) -> bool {
+        false
+    }
     /// Brings the content of blobs here that [`Source::blob`] or [`Source::blob_sizes`] called
     /// [`SourceError::Unfetched`], in as few round trips as it can. The first is what somebody waits for, the others
     /// are likely to be asked for next. Returns [`SourceError::Interrupted`] soon after `wait` is cancelled.

@@ -22,6 +22,9 @@ use weald_model::Oid;
 /// What the file `format` says: the version of the layout.
 const FORMAT: &[u8] = b"weald 1\n";
 
+/// End of the name of a file of sizes, behind the tree.
+pub const SIZES_SUFFIX: &str = ".sizes";
+
 /// Why a home cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum HomeError {
@@ -136,6 +139,11 @@ impl Paths {
         self.root.join("manifests")
     }
 
+    /// The sizes that were learnt since the manifest of a tree was made.
+    pub fn sizes(&self, tree: &Oid) -> PathBuf {
+        self.manifests().join(format!("{tree}{SIZES_SUFFIX}"))
+    }
+
     /// The manifest of a tree.
     pub fn manifest(&self, tree: &Oid) -> PathBuf {
         self.manifests().join(manifest_name(tree))
@@ -187,6 +195,7 @@ impl Home {
         for dir in [paths.manifests(), paths.cas(), paths.chunks()] {
             sweep(&*disk, &dir).map_err(|error| refused(&dir, error))?;
         }
+        sweep_sizes(&*disk, &paths).map_err(|error| refused(&paths.manifests(), error))?;
         disk.sync_dir(root).map_err(|error| refused(root, error))?;
         make_private(&*disk, &paths.registry())?;
         let registry = Registry::open(&paths.registry())?;
@@ -258,6 +267,18 @@ impl Home {
         publish(&*self.disk, &dir, &dir, &manifest_name(tree), bytes).map_err(io)?;
         Ok(opened(self.disk.map(&path).map_err(io)?, tree)?)
     }
+}
+
+/// Removes the sizes of trees that have no manifest any more.
+fn sweep_sizes(disk: &dyn Disk, paths: &Paths) -> io::Result<()> {
+    let names = disk.list(&paths.manifests())?;
+    for name in &names {
+        let Some(tree) = name.to_str().and_then(|name| name.strip_suffix(SIZES_SUFFIX)) else { continue };
+        if !names.iter().any(|name| name.to_str().and_then(|name| name.strip_suffix(".wm")) == Some(tree)) {
+            disk.remove_file(&paths.manifests().join(name))?;
+        }
+    }
+    Ok(())
 }
 
 fn write_over(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<bool> {

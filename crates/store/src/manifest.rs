@@ -3,15 +3,19 @@
 //! Invariant: a node's position is its inode number less one, for ever; nodes are in breadth-first order with each
 //! directory's children together, sorted by the bytes of their names. Every accessor checks what it follows, so a
 //! damaged file gives [`ManifestError::Damaged`], never a panic or a loop.
-//! Read next: [`build`] (how one is made), [`mod@format`] (its bytes), [`names`] (which names are refused).
+//! Read next: [`build`] (how one is made), [`mod@format`] (its bytes), [`names`] (which names are refused), [`sizes`]
+//! (what is learnt of content that is elsewhere).
 
-use crate::disk::Map;
+use crate::disk::{Disk, Map};
+use std::path::Path;
+use std::sync::Arc;
 use weald_model::{Ino, Oid, Progress, Source, SourceError, Timestamp, TreeKind};
 
 mod build;
 pub mod format;
 pub mod names;
 mod read;
+pub mod sizes;
 mod verify;
 
 #[cfg(test)]
@@ -53,8 +57,9 @@ pub struct Node {
     pub kind: TreeKind,
     /// Id of its object in the source.
     pub oid: Oid,
-    /// Size of the blob in bytes; 0 for directories and gitlinks.
-    pub size: u64,
+    /// Size of the blob in bytes; 0 for directories and gitlinks. None when it was not known when the manifest was made:
+    /// then [`Manifest::size`] tells what was learnt since.
+    pub size: Option<u64>,
     /// Inode number of the first child; meaningless without children.
     pub first_child: Ino,
     /// Number of children.
@@ -68,12 +73,15 @@ pub struct Node {
 pub struct Manifest {
     map: Map,
     layout: format::Layout,
+    /// Of a tree with sizes that were not known.
+    sizes: Option<Arc<sizes::Sizes>>,
 }
 
 impl Manifest {
     /// Reads a tree from a source and returns the bytes of its manifest: the same bytes for the same tree and time.
     ///
-    /// Reads trees and asks for sizes from several threads at once. Blocks on the source.
+    /// Reads trees and asks for sizes from several threads at once. Blocks on the source. A source whose content is
+    /// elsewhere is not asked for sizes.
     pub fn build(
         source: &dyn Source,
         tree: &Oid,
@@ -81,5 +89,25 @@ impl Manifest {
         progress: &dyn Progress,
     ) -> Result<Vec<u8>, ManifestError> {
         build::build(source, tree, time, progress, format::NODES_MAX)
+    }
+
+    /// The size of a node's content in bytes, as far as it is known by now; 0 for directories and gitlinks.
+    pub fn size(&self, ino: Ino) -> Result<Option<u64>, ManifestError> {
+        let size = self.node(ino)?.size;
+        Ok(size.or_else(|| self.sizes.as_ref().and_then(|sizes| sizes.get(ino))))
+    }
+
+    /// Remembers sizes of nodes whose size was not known. All who have this manifest see them.
+    pub fn learn_sizes(&self, found: &[(Ino, u64)]) {
+        if let Some(sizes) = &self.sizes {
+            sizes.learn(found);
+        }
+    }
+
+    /// Takes the sizes learnt earlier from a file, and keeps those to come there. The first call decides.
+    pub fn keep_sizes(&self, disk: &dyn Disk, path: &Path) {
+        if let Some(sizes) = &self.sizes {
+            sizes.attach(disk, path);
+        }
     }
 }

@@ -109,6 +109,10 @@ impl Source for LazySource {
         self.far.blob(id)
     }
 
+    fn is_lazy(&self) -> bool {
+        true
+    }
+
     fn fetch(&self, ids: &[Oid], wait: &Wait) -> Result<(), SourceError> {
         self.near().trips.push(ids.len());
         self.wait(wait)?;

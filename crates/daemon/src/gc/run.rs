@@ -88,6 +88,7 @@ impl Forest {
             GcKind::Manifest => {
                 if let Some(tree) = Oid::from_hex(&item.id) {
                     self.stores.forget_manifest(&tree);
+                    remove_file(&paths.sizes(&tree))?;
                 }
                 remove_file(&paths.manifests().join(format!("{}.wm", item.id)))?;
             }

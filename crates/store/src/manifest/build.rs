@@ -5,7 +5,7 @@
 //! together in order by one thread costs a few nanoseconds per node.
 
 use super::ManifestError;
-use super::format::{Detail, Layout, NODE_BYTES, RawNode, TRAILER_BYTES};
+use super::format::{Detail, Layout, NODE_BYTES, RawNode, SIZE_UNKNOWN, TRAILER_BYTES};
 use super::names::why_hostile;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -51,7 +51,11 @@ pub(super) fn build(
         }
         level = next..builder.nodes.len();
     }
-    builder.fill_sizes(source, progress)?;
+    if source.is_lazy() {
+        builder.leave_sizes();
+    } else {
+        builder.fill_sizes(source, progress)?;
+    }
     Ok(builder.finish(*tree, time))
 }
 
@@ -124,10 +128,20 @@ impl Builder {
         Ok(())
     }
 
-    fn fill_sizes(&mut self, source: &dyn Source, progress: &dyn Progress) -> Result<(), ManifestError> {
+    fn blobs(&self) -> Vec<usize> {
         let has_size = |kind| matches!(kind, TreeKind::File | TreeKind::Executable | TreeKind::Symlink);
-        let blobs: Vec<usize> =
-            (0..self.nodes.len()).filter(|at| has_size(self.nodes[*at].raw.kind)).collect();
+        (0..self.nodes.len()).filter(|at| has_size(self.nodes[*at].raw.kind)).collect()
+    }
+
+    /// No size is known: also none that could be told now, so that the same tree gives the same bytes at any time.
+    fn leave_sizes(&mut self) {
+        for at in self.blobs() {
+            self.nodes[at].raw.detail = Detail::Size(SIZE_UNKNOWN);
+        }
+    }
+
+    fn fill_sizes(&mut self, source: &dyn Source, progress: &dyn Progress) -> Result<(), ManifestError> {
+        let blobs = self.blobs();
         progress.stage("reading sizes", blobs.len() as u64);
         let batches: Vec<&[usize]> = blobs.chunks(SIZES_PER_BATCH).collect();
         let nodes = &self.nodes;
@@ -136,7 +150,7 @@ impl Builder {
             let sizes = source.blob_sizes(&ids);
             progress.advance(ids.len() as u64);
             match sizes.len() == ids.len() {
-                true => sizes.into_iter().collect::<Result<Vec<u64>, SourceError>>(),
+                true => sizes.into_iter().map(known).collect::<Result<Vec<u64>, SourceError>>(),
                 false => Err(SourceError::Unavailable("it did not tell all sizes asked for".into())),
             }
         });
@@ -153,6 +167,7 @@ impl Builder {
             nodes: self.nodes.len() as u64,
             files: 0,
             total_bytes: 0,
+            unknown_sizes: 0,
             time,
             tree,
             name_bytes: self.names.len() as u64,
@@ -169,7 +184,11 @@ impl Builder {
                 }
                 Detail::Size(size) => {
                     layout.files += u64::from(raw.kind != TreeKind::Gitlink);
-                    layout.total_bytes = layout.total_bytes.saturating_add(*size);
+                    if *size == SIZE_UNKNOWN {
+                        layout.unknown_sizes += 1;
+                    } else {
+                        layout.total_bytes = layout.total_bytes.saturating_add(*size);
+                    }
                 }
             }
             nodes.extend_from_slice(&raw.encode());
@@ -197,6 +216,14 @@ impl Builder {
         }
         parts.reverse();
         ManifestError::Hostile { path: parts.join(&b'/'), why }
+    }
+}
+
+/// The size as it stands in a manifest.
+fn known(size: Result<u64, SourceError>) -> Result<u64, SourceError> {
+    match size {
+        Err(SourceError::Unfetched(_)) => Ok(SIZE_UNKNOWN),
+        size => size,
     }
 }
 

@@ -10,6 +10,10 @@ use weald_model::{Oid, Timestamp, TreeKind};
 pub const MAGIC: [u8; 8] = *b"WEALDMF\0";
 /// Version of the format.
 pub const VERSION: u32 = 1;
+/// Version of a manifest with sizes that are not known.
+pub const VERSION_UNKNOWN_SIZES: u32 = 2;
+/// A size that is not known.
+pub const SIZE_UNKNOWN: u64 = u64::MAX;
 /// Bytes of the header.
 pub const HEADER_BYTES: usize = 128;
 /// Bytes of a node without its object id.
@@ -26,8 +30,10 @@ pub struct Layout {
     pub nodes: u64,
     /// Number of regular files and symbolic links.
     pub files: u64,
-    /// Bytes of all blobs.
+    /// Bytes of all blobs whose size is known.
     pub total_bytes: u64,
+    /// Number of files and symbolic links whose size is not known.
+    pub unknown_sizes: u32,
     /// Time stamp of all nodes.
     pub time: Timestamp,
     /// The tree.
@@ -61,7 +67,8 @@ impl Layout {
     pub fn encode(&self) -> [u8; HEADER_BYTES] {
         let mut bytes = [0; HEADER_BYTES];
         bytes[..8].copy_from_slice(&MAGIC);
-        bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
+        let version = if self.unknown_sizes == 0 { VERSION } else { VERSION_UNKNOWN_SIZES };
+        bytes[8..12].copy_from_slice(&version.to_le_bytes());
         bytes[12..16].copy_from_slice(&(self.oid_bytes() as u32).to_le_bytes());
         bytes[16..24].copy_from_slice(&self.nodes.to_le_bytes());
         bytes[24..32].copy_from_slice(&self.files.to_le_bytes());
@@ -69,6 +76,7 @@ impl Layout {
         bytes[40..48].copy_from_slice(&self.name_bytes.to_le_bytes());
         bytes[48..56].copy_from_slice(&self.time.secs.to_le_bytes());
         bytes[56..60].copy_from_slice(&self.time.nanos.to_le_bytes());
+        bytes[60..64].copy_from_slice(&self.unknown_sizes.to_le_bytes());
         bytes[64..64 + self.oid_bytes()].copy_from_slice(self.tree.as_bytes());
         let crc = crc32c::crc32c(&bytes[..HEADER_BYTES - 4]);
         bytes[HEADER_BYTES - 4..].copy_from_slice(&crc.to_le_bytes());
@@ -84,7 +92,7 @@ impl Layout {
         }
         // Before the checksum, which another version may have elsewhere.
         let version = u32_at(header, 8);
-        if version != VERSION {
+        if version != VERSION && version != VERSION_UNKNOWN_SIZES {
             return Err(ManifestError::Version(version));
         }
         if crc32c::crc32c(&header[..HEADER_BYTES - 4]) != u32_at(header, HEADER_BYTES - 4) {
@@ -99,6 +107,7 @@ impl Layout {
             nodes: u64_at(header, 16),
             files: u64_at(header, 24),
             total_bytes: u64_at(header, 32),
+            unknown_sizes: if version == VERSION { 0 } else { u32_at(header, 60) },
             name_bytes: u64_at(header, 40),
             time: Timestamp { secs: u64_at(header, 48).cast_signed(), nanos: u32_at(header, 56) },
             tree,
@@ -111,6 +120,9 @@ impl Layout {
         let damaged = |why| Err(ManifestError::Damaged(why));
         if self.nodes == 0 || self.nodes > NODES_MAX || self.name_bytes > u64::from(u32::MAX) {
             return damaged("its number of nodes is out of range");
+        }
+        if u64::from(self.unknown_sizes) > self.files || self.files > self.nodes {
+            return damaged("its number of files is out of range");
         }
         if self.time.nanos >= 1_000_000_000 {
             return damaged("its time is out of range");
@@ -149,7 +161,7 @@ pub enum Detail {
         /// How many of them are directories or gitlinks.
         subdirs: u32,
     },
-    /// The size of a blob in bytes; 0 for a gitlink.
+    /// The size of a blob in bytes, or [`SIZE_UNKNOWN`]; 0 for a gitlink.
     Size(u64),
 }
 

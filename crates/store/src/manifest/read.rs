@@ -3,17 +3,20 @@
 //! Invariant: every position and range is checked against the header's numbers before it is followed, and children
 //! always come after their parent, so no walk over a damaged manifest goes on for ever.
 
-use super::format::{Detail, Layout, NODE_BYTES, RawNode};
+use super::format::{Detail, Layout, NODE_BYTES, RawNode, SIZE_UNKNOWN};
+use super::sizes::Sizes;
 use super::{Manifest, ManifestError, Node};
 use crate::disk::Map;
 use std::ops::Range;
+use std::sync::Arc;
 use weald_model::{Ino, Oid, Timestamp, TreeKind};
 
 impl Manifest {
     /// Takes the bytes of a manifest and checks their header and length. O(1): see [`Manifest::verify`].
     pub fn open(map: Map) -> Result<Self, ManifestError> {
         let layout = Layout::decode(&map)?;
-        Ok(Self { map, layout })
+        let sizes = (layout.unknown_sizes > 0).then(|| Arc::new(Sizes::new(layout.tree, layout.nodes)));
+        Ok(Self { map, layout, sizes })
     }
 
     /// Number of nodes; the largest inode number.
@@ -32,9 +35,14 @@ impl Manifest {
         self.layout.time
     }
 
-    /// Bytes of all blobs, each as often as it is in the tree.
+    /// Bytes of all blobs whose size was known when it was made, each as often as it is in the tree.
     pub fn total_bytes(&self) -> u64 {
         self.layout.total_bytes
+    }
+
+    /// True when it was made with all sizes known.
+    pub fn has_all_sizes(&self) -> bool {
+        self.sizes.is_none()
     }
 
     /// Number of regular files and symbolic links.
@@ -54,13 +62,13 @@ impl Manifest {
             parent,
             kind: raw.kind,
             oid: self.oid(ino),
-            size: 0,
+            size: Some(0),
             first_child: Ino::ROOT,
             child_count: 0,
             subdir_count: 0,
         };
         match raw.detail {
-            Detail::Size(size) => node.size = size,
+            Detail::Size(size) => node.size = Some(size).filter(|size| *size != SIZE_UNKNOWN),
             Detail::Children { first, count, subdirs } => {
                 let range = self.children_of(ino, first, count)?;
                 node.first_child = Ino(range.start);

@@ -97,7 +97,7 @@ fn the_tree_is_listed_breadth_first_in_the_order_of_names() {
     let a = manifest.child(Ino::ROOT, b"a").unwrap().unwrap();
     assert_eq!(names(&manifest, a), ["deep"]);
     let deep = manifest.node(manifest.child(a, b"deep").unwrap().unwrap()).unwrap();
-    assert_eq!((deep.ino, deep.parent, deep.size, deep.oid), (Ino(8), a, 5, blob(5)));
+    assert_eq!((deep.ino, deep.parent, deep.size, deep.oid), (Ino(8), a, Some(5), blob(5)));
     assert_eq!(manifest.child(Ino::ROOT, b"aa").unwrap(), None);
     assert_eq!(manifest.child(deep.ino, b"x").unwrap(), None);
     let empty = manifest.node(manifest.child(Ino::ROOT, b"empty").unwrap().unwrap()).unwrap();
@@ -182,8 +182,8 @@ fn sizes_are_asked_in_batches() {
 fn a_newer_version_is_told_as_such() {
     let (trees, root) = small();
     let mut bytes = Manifest::build(&trees, &root, TIME, &Silent).unwrap();
-    bytes[8] = 2;
-    assert_eq!(Manifest::open(Map::from_bytes(bytes)).err(), Some(ManifestError::Version(2)));
+    bytes[8] = 3;
+    assert_eq!(Manifest::open(Map::from_bytes(bytes)).err(), Some(ManifestError::Version(3)));
 }
 
 /// Touches everything there is in a manifest; errors are fine, panics and endless walks are not.
@@ -297,4 +297,107 @@ proptest! {
             walk_all(&manifest);
         }
     }
+}
+
+/// The same trees, far away.
+struct Far(Trees);
+
+impl Source for Far {
+    fn tree(&self, id: &Oid) -> Result<Vec<TreeEntry>, SourceError> {
+        self.0.tree(id)
+    }
+
+    fn blob_sizes(&self, ids: &[Oid]) -> Vec<Result<u64, SourceError>> {
+        ids.iter().map(|id| Err(SourceError::Unfetched(*id))).collect()
+    }
+
+    fn blob(&self, id: &Oid) -> Result<Vec<u8>, SourceError> {
+        Err(SourceError::Unfetched(*id))
+    }
+
+    fn is_lazy(&self) -> bool {
+        true
+    }
+}
+
+fn far() -> (Vec<u8>, Manifest) {
+    let (trees, root) = small();
+    let bytes = Manifest::build(&Far(trees), &root, TIME, &Silent).unwrap();
+    let manifest = Manifest::open(Map::from_bytes(bytes.clone())).unwrap();
+    (bytes, manifest)
+}
+
+#[test]
+fn a_lazy_source_gives_a_manifest_without_sizes_and_is_not_asked_for_any() {
+    let (bytes, manifest) = far();
+    manifest.verify().unwrap();
+    assert_eq!(u32::from_le_bytes(bytes[8..12].try_into().unwrap()), format::VERSION_UNKNOWN_SIZES);
+    assert_eq!((manifest.file_count(), manifest.total_bytes()), (4, 0));
+    assert!(!manifest.has_all_sizes());
+    let (file, dir, gitlink) = (Ino(3), Ino(2), Ino(7));
+    assert_eq!(manifest.node(file).unwrap().size, None);
+    assert_eq!(manifest.size(dir).unwrap(), Some(0));
+    assert_eq!(manifest.size(gitlink).unwrap(), Some(0));
+    let known = opened(&small().0, &small().1);
+    assert!(known.has_all_sizes());
+}
+
+#[test]
+fn a_size_that_is_told_to_be_unknown_where_none_is_fails_the_check() {
+    let (mut bytes, _) = far();
+    bytes[60] = 3;
+    let crc = crc32c::crc32c(&bytes[..124]);
+    bytes[124..128].copy_from_slice(&crc.to_le_bytes());
+    let end = bytes.len() - 32;
+    let hash = *blake3::hash(&bytes[..end]).as_bytes();
+    bytes[end..].copy_from_slice(&hash);
+    let manifest = Manifest::open(Map::from_bytes(bytes)).unwrap();
+    assert!(matches!(manifest.verify(), Err(ManifestError::Damaged(_))));
+}
+
+#[test]
+fn sizes_that_were_learnt_are_known_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = crate::disk::HostDisk::new(dir.path());
+    let path = dir.path().join("sizes");
+    let (_, manifest) = far();
+    manifest.keep_sizes(&disk, &path);
+    manifest.learn_sizes(&[(Ino(3), 0), (Ino(4), 70_000), (Ino(4), 70_000)]);
+    assert_eq!(manifest.clone().size(Ino(4)).unwrap(), Some(70_000));
+    let (_, again) = far();
+    assert_eq!(again.size(Ino(4)).unwrap(), None);
+    again.keep_sizes(&disk, &path);
+    assert_eq!((again.size(Ino(3)).unwrap(), again.size(Ino(4)).unwrap()), (Some(0), Some(70_000)));
+    assert_eq!(again.size(Ino(6)).unwrap(), None);
+    assert_eq!(std::fs::metadata(&path).unwrap().len(), 64 + 2 * 16, "each is there once");
+}
+
+#[test]
+fn sizes_that_are_damaged_or_of_another_tree_are_not_taken() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = crate::disk::HostDisk::new(dir.path());
+    let path = dir.path().join("sizes");
+    let (_, manifest) = far();
+    manifest.keep_sizes(&disk, &path);
+    manifest.learn_sizes(&[(Ino(3), 11), (Ino(4), 12)]);
+    let good = std::fs::read(&path).unwrap();
+    for at in 0..good.len() {
+        let mut bad = good.clone();
+        bad[at] ^= 0x40;
+        std::fs::write(&path, &bad).unwrap();
+        let (_, again) = far();
+        again.keep_sizes(&disk, &path);
+        let found = [again.size(Ino(3)).unwrap(), again.size(Ino(4)).unwrap()];
+        let expected = match at {
+            0..64 => [None, None],
+            64..80 => [None, Some(12)],
+            _ => [Some(11), None],
+        };
+        assert_eq!(found, expected, "byte {at}");
+        again.learn_sizes(&[(Ino(3), 11), (Ino(4), 12)]);
+    }
+    std::fs::write(&path, &good[..70]).unwrap();
+    let (_, cut) = far();
+    cut.keep_sizes(&disk, &path);
+    assert_eq!(cut.size(Ino(3)).unwrap(), None);
 }

@@ -2,7 +2,7 @@
 //!
 //! Invariant: a manifest that passes could have been made by `build`.
 
-use super::format::{Detail, RawNode};
+use super::format::{Detail, Layout, RawNode, SIZE_UNKNOWN};
 use super::names::why_hostile;
 use super::{Manifest, ManifestError};
 use weald_model::{Ino, TreeKind};
@@ -12,6 +12,7 @@ use weald_model::{Ino, TreeKind};
 struct Counted {
     files: u64,
     total_bytes: u64,
+    unknown_sizes: u32,
     /// Position of the next child no directory has claimed yet.
     next_child: u64,
     /// Offset of the next name.
@@ -29,8 +30,11 @@ impl Manifest {
         for ino in 1..=self.layout.nodes {
             self.verify_node(Ino(ino), &mut counted)?;
         }
-        let told = (self.layout.files, self.layout.total_bytes, self.layout.nodes, self.layout.name_bytes);
-        if told != (counted.files, counted.total_bytes, counted.next_child, counted.next_name) {
+        let Layout { files, total_bytes, unknown_sizes, nodes, name_bytes, .. } = self.layout;
+        let found = (counted.files, counted.total_bytes, counted.unknown_sizes);
+        if (files, total_bytes, unknown_sizes) != found
+            || (nodes, name_bytes) != (counted.next_child, counted.next_name)
+        {
             return Err(ManifestError::Damaged("its header counts differ from its nodes"));
         }
         Ok(())
@@ -51,7 +55,11 @@ impl Manifest {
             Detail::Size(size) => {
                 let is_file = raw.kind != TreeKind::Gitlink;
                 counted.files += u64::from(is_file);
-                counted.total_bytes = counted.total_bytes.saturating_add(size);
+                if size == SIZE_UNKNOWN {
+                    counted.unknown_sizes = counted.unknown_sizes.wrapping_add(u32::from(is_file));
+                } else {
+                    counted.total_bytes = counted.total_bytes.saturating_add(size);
+                }
             }
         }
         Ok(())
