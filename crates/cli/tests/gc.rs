@@ -244,6 +244,60 @@ fn content_of_dropped_snapshots_is_given_back_and_what_stays_is_whole() {
 }
 
 #[test]
+fn what_nobody_needs_is_given_back_by_itself_and_what_a_user_keeps_stays() {
+    let home = Home::new();
+    let big = scratch(&home);
+    std::fs::write(&big, noise(MEGABYTE, 1)).unwrap();
+    let asked = snapshot(&home, "a", "asked");
+    std::fs::write(&big, noise(MEGABYTE, 2)).unwrap();
+    let taken = home.weald(&["snapshot", "a", "y", "--json"]).json();
+    let pin = format!("a@{{op {}}}", taken["operation"].as_u64().unwrap() - 1);
+    home.weald(&["pin", &pin]).ok();
+    home.weald(&["fork", "a", "f"]).ok();
+    for seed in 3..8 {
+        std::fs::write(&big, noise(MEGABYTE, seed)).unwrap();
+    }
+    std::fs::write(home.at("f").join("big"), noise(MEGABYTE, 8)).unwrap();
+    let full = data_bytes(&home);
+    assert!(full > 7 * MEGABYTE as u64);
+    assert_eq!(home.weald(&["status", "--json"]).json()["reclaimed"], Value::Null);
+    home.weald(&["config", "gc.every", "1s"]).ok();
+    std::fs::write(home.at("a").join("small"), "one more change").unwrap();
+    // Of eight, those of the snapshots, of both presents: four.
+    support::wait_for("what nobody needs to be given back", || data_bytes(&home) < 5 * MEGABYTE as u64);
+    let status = home.weald(&["status", "--json"]).json();
+    assert!(status["reclaimed"]["bytes"].as_u64().unwrap() > 3 * MEGABYTE as u64, "{status}");
+    assert!(home.weald(&["status"]).ok().contains("given back"));
+    let log = std::fs::read_to_string(home.home().join("daemon.log")).unwrap();
+    assert!(log.contains("were given back"), "{log}");
+    sound(&home);
+    assert_eq!(std::fs::read(&big).unwrap(), noise(MEGABYTE, 7));
+    assert_eq!(std::fs::read(home.at("f").join("big")).unwrap(), noise(MEGABYTE, 8));
+    home.weald(&["fork", &pin, "p"]).ok();
+    assert_eq!(std::fs::read(home.at("p").join("big")).unwrap(), noise(MEGABYTE, 2));
+    home.weald(&["restore", &format!("a@{asked}")]).ok();
+    assert_eq!(std::fs::read(&big).unwrap(), noise(MEGABYTE, 1));
+    sound(&home);
+}
+
+#[test]
+fn nothing_is_given_back_by_itself_while_the_setting_is_off() {
+    let home = Home::new();
+    let big = scratch(&home);
+    home.weald(&["config", "gc.background", "off"]).ok();
+    home.weald(&["config", "gc.every", "1s"]).ok();
+    std::fs::write(&big, noise(MEGABYTE, 1)).unwrap();
+    std::fs::write(&big, noise(MEGABYTE, 2)).unwrap();
+    snapshot(&home, "a", "now durable");
+    // A look would come within a second of a change.
+    std::thread::sleep(std::time::Duration::from_secs(3));
+    assert!(data_bytes(&home) > 2 * MEGABYTE as u64 - 100_000);
+    home.weald(&["config", "gc.background", "on"]).ok();
+    support::wait_for("what nobody needs to be given back", || data_bytes(&home) < 3 * MEGABYTE as u64 / 2);
+    sound(&home);
+}
+
+#[test]
 fn a_moment_whose_content_was_given_back_is_told_and_not_shown_wrong() {
     let home = Home::new();
     let big = scratch(&home);

@@ -46,6 +46,7 @@ pub(crate) fn answer(
         Request::SetConfig { key, value: text } => {
             let setting = forest.stores.config.set(&key, text.as_deref())?;
             forest.keeper.reread();
+            forest.reclaimer.reread();
             forest.sealer.changed(&loaded(forest));
             value(&setting)
         }

@@ -35,6 +35,10 @@ pub(crate) struct Config {
     pub(crate) keep: Keep,
     /// Snapshots are sealed.
     pub(crate) seal: bool,
+    /// What nobody needs is given back by itself.
+    pub(crate) gc: bool,
+    /// Seconds between two looks for it.
+    pub(crate) gc_every_secs: u64,
     /// Bytes that are to stay free on the disk.
     pub(crate) free_bytes_min: u64,
     /// Seconds in which every moment can be had back.
@@ -87,6 +91,8 @@ impl ConfigFile {
                 daily: value("snapshots.keep_daily")?.number(),
             },
             seal: value("snapshots.seal")?.is_on(),
+            gc: value("gc.background")?.is_on(),
+            gc_every_secs: value("gc.every")?.number(),
             free_bytes_min: value("disk.free_min")?.number(),
             window_secs: value("history.window")?.number(),
             window_bytes: value("history.bytes")?.number(),

@@ -9,6 +9,7 @@ use crate::entry::Entry;
 use crate::keeper::Keeper;
 use crate::locked;
 use crate::protocol::Target;
+use crate::reclaimer::Reclaimer;
 use crate::report::{Refusal, Stopped};
 use crate::sealer::Sealer;
 use crate::stores::Stores;
@@ -33,6 +34,8 @@ pub(crate) struct Forest {
     pub(crate) keeper: Arc<Keeper>,
     /// Seals snapshots in the background.
     pub(crate) sealer: Arc<Sealer>,
+    /// Gives back what nobody needs.
+    pub(crate) reclaimer: Arc<Reclaimer>,
     /// Shared while forks are made, exclusive while logs are deleted: a parent's log must not go before its fork has
     /// a row. Taken before any other lock.
     pub(crate) lineage: RwLock<()>,
@@ -67,6 +70,7 @@ impl Forest {
             flusher: Mutex::new(Some(flusher)),
             keeper: Arc::default(),
             sealer: Arc::default(),
+            reclaimer: Arc::default(),
             lineage: RwLock::default(),
             making: RwLock::default(),
             closing: AtomicBool::new(false),
@@ -78,6 +82,7 @@ impl Forest {
         crate::fsmonitor::install(root);
         Keeper::start(&forest)?;
         Sealer::start(&forest)?;
+        Reclaimer::start(&forest)?;
         for entry in forest.active() {
             // The entry remembers why; the others go on.
             let _ = forest.mount(&entry);
@@ -202,6 +207,7 @@ impl Forest {
         self.closing.store(true, Ordering::Release);
         self.keeper.stop();
         self.sealer.stop();
+        self.reclaimer.stop();
         let mut unmounted = 0;
         for entry in self.active() {
             unmounted += u64::from(self.detach(&entry));

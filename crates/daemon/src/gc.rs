@@ -4,7 +4,8 @@
 //! the byte, name included; a run makes the plan again under the locks that keep forks, workspaces in the making and
 //! restores away, and does nothing at all when one item of the saved plan is in use now. What a record must tell of
 //! is recorded, and durable, before it is taken away.
-//! Read next: `gc/survey.rs` (what there is to take), `gc/run.rs` (taking it), `gc/evict.rs` (by itself, when the disk gets full), docs/format.md.
+//! Read next: `gc/survey.rs` (what there is to take), `gc/run.rs` (taking it), `gc/evict.rs` (by itself, when the disk gets
+//! full), `gc/background.rs` (by itself, now and then), docs/format.md.
 
 use crate::faults;
 use crate::forest::Forest;
@@ -15,11 +16,14 @@ use weald_model::{Code, Fault};
 use weald_store::cas;
 use weald_store::publish::publish;
 
+mod background;
 mod chunks;
 mod evict;
 mod history;
 mod run;
 mod survey;
+
+pub(crate) use background::{Looked, Reclaimed};
 
 /// Directory of plans in the home.
 pub(crate) const PLANS: &str = "plans";

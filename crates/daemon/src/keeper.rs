@@ -73,6 +73,7 @@ impl Keeper {
             if let Some(forest) = weak.upgrade() {
                 forest.keeper.changed(ids);
                 forest.sealer.changed(ids);
+                forest.reclaimer.changed(ids);
             }
         }));
         let (keeper, weak) = (forest.keeper.clone(), Arc::downgrade(forest));
@@ -181,6 +182,7 @@ impl Forest {
         let snapshots = workspace.snapshots();
         for surplus in Policy::Settings(config.keep).dropped(&snapshots) {
             workspace.drop_snapshot(&who, surplus.id).map_err(failed)?;
+            self.reclaimer.dropped();
         }
         Ok(())
     }

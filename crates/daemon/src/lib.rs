@@ -15,6 +15,7 @@ pub mod signing;
 
 mod anchor;
 mod answer;
+mod aside;
 mod audit;
 mod card;
 mod compare;
@@ -41,6 +42,7 @@ mod patch;
 mod pins;
 mod programs;
 mod reads;
+mod reclaimer;
 mod reconcile;
 mod removal;
 mod rename;

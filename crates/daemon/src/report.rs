@@ -367,6 +367,8 @@ pub struct Status {
     pub is_disk_low: bool,
     /// The snapshot that is being sealed.
     pub sealing: Option<SealingReport>,
+    /// What was given back by itself since the daemon began.
+    pub reclaimed: Option<ReclaimedReport>,
     /// What is wrong and not tied to one command.
     pub faults: Vec<Refusal>,
 }
@@ -380,6 +382,19 @@ pub struct SealingReport {
     pub snapshot: String,
     /// Bytes of content looked at so far; what did not change is not looked at.
     pub bytes: u64,
+}
+
+/// What was given back by itself: `gc.background`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReclaimedReport {
+    /// Bytes of disk.
+    pub bytes: u64,
+    /// Automatic snapshots that were dropped.
+    pub snapshots: u64,
+    /// When that was last; null while it looks for the first time.
+    pub last_at: Option<Moment>,
+    /// The workspace it is looking at, with its forks.
+    pub looking_at: Option<String>,
 }
 
 /// A setting, as `weald config` shows it.

@@ -7,6 +7,7 @@
 //! or the setting `snapshots.seal` is off. Failing is told in daemon.log; the snapshot stays `taken` and is tried again.
 //! Read next: `weald_engine::SealJob`, `keeper` (which takes snapshots).
 
+use crate::aside::aside;
 use crate::entry::Entry;
 use crate::forest::Forest;
 use crate::locked;
@@ -20,8 +21,6 @@ use weald_engine::seal::SealError;
 use weald_engine::{Occasion, Snapshot, Workspace};
 use weald_model::{Errno, Fault, SnapshotId, WorkspaceId};
 
-/// Lowest priority there is (setpriority(2)); the priority of its disk requests follows from it.
-const NICE: i32 = 19;
 /// Below this, what is free is left to the workspaces.
 const FREE_BYTES_MIN: u64 = 512 << 20;
 /// After so many bytes of content what is free is looked at again: sealing must not take what programs need.
@@ -178,17 +177,6 @@ impl Sealer {
             bytes: self.bytes.load(Ordering::Relaxed),
         })
     }
-}
-
-/// Does the work on a thread of the lowest priority.
-fn aside(work: &mut (dyn FnMut() + Send)) {
-    let low = || {
-        // Without it the work is done all the same.
-        let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICE);
-        work();
-    };
-    std::thread::scope(|scope| scope.spawn(low).join())
-        .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
 }
 
 fn move_placed(

@@ -152,6 +152,7 @@ impl Forest {
             is_disk_low: self.is_disk_low(),
             disk_free_bytes: self.stores.home.disk().space().map_or(0, |space| space.available),
             sealing: self.sealer.report(self),
+            reclaimed: self.reclaimer.report(self),
             faults: locked(&self.troubles).clone(),
         };
         for entry in self.active() {

@@ -107,6 +107,7 @@ impl Forest {
             entry.unload(&self.stores);
         }
         emptied.freed_bytes = self.sweep_lineage()?;
+        self.reclaimer.dropped();
         emptied.kept_for_forks = doomed.iter().filter(|entry| self.by_id(entry.id).is_some()).count() as u64;
         Ok(emptied)
     }

@@ -35,6 +35,9 @@ const PIECES_PER_RECORD: usize = 10_000;
 /// Fewer bytes than this in a piece are not worth telling.
 const PIECE_BYTES_MIN: u64 = 4096;
 
+/// Records that are looked at before it is asked whether to go on.
+const RECORDS_BETWEEN_LOOKS: u64 = 1024;
+
 /// A workspace of the family, and where its data ended when looking began.
 struct Member {
     workspace: Arc<Workspace>,
@@ -46,11 +49,18 @@ pub struct Reach {
     members: Vec<Member>,
     /// Revivals before looking began.
     revivals: u64,
+    /// The presents that stay.
+    presents: Vec<Past>,
+    /// Says that looking is to end.
+    stop: Box<Stop>,
     /// Start and end of what is reached of entries, by log and data segment.
     live: HashMap<(WorkspaceId, u32), BTreeMap<u64, u64>>,
     /// Points whose states stay and are yet to be looked at.
     points: BTreeSet<Point>,
 }
+
+/// Asked again and again while looking: true when something else is more important.
+pub type Stop = dyn Fn() -> bool + Send + Sync;
 
 /// What nobody reaches, of one family, as of one moment.
 pub struct Unreached {
@@ -69,26 +79,31 @@ enum Brought {
 
 impl Reach {
     /// Begins looking at a family: all workspaces forked from each other that are there, with the presents of those in
-    /// `present`. Waits for writes under way.
+    /// `present`. Waits for writes and revivals under way. O(1) for each; what takes long is left to the other methods,
+    /// during which the family may grow: a fork has what its parent has now, or is a revival.
     pub fn begin(family: Vec<Arc<Workspace>>, present: impl Fn(WorkspaceId) -> bool) -> Self {
-        let revivals = family.first().map_or(0, |first| first.shared.given_back.revivals());
+        // One under way has counted itself already, and may append what it brings back behind the presents below.
+        let count = |first: &Arc<Workspace>| {
+            let given_back = &first.shared.given_back;
+            let _none_is_under_way = given_back.gate_closed();
+            given_back.revivals()
+        };
+        let revivals = family.first().map_or(0, count);
         let members: Vec<Member> = family
             .into_iter()
             .map(|workspace| Member { end: workspace.settled_data_end(), workspace })
             .collect();
-        let mut reach = Self { members, revivals, live: HashMap::new(), points: BTreeSet::new() };
-        let presents: Vec<Past> = reach
-            .members
-            .iter()
-            .filter(|member| present(member.workspace.id()))
-            .map(|member| member.workspace.now_past())
-            .collect();
-        let mut before: Option<&State> = None;
-        for past in &presents {
-            reach.add_state(past.state(), before);
-            before = Some(past.state());
-        }
-        reach
+        let staying = members.iter().filter(|member| present(member.workspace.id()));
+        let presents = staying.map(|member| member.workspace.now_past()).collect();
+        let (live, points) = (HashMap::new(), BTreeSet::new());
+        Self { members, revivals, presents, stop: Box::new(|| false), live, points }
+    }
+
+    /// Ends looking early when `stop` says so, with EINTR.
+    #[must_use]
+    pub fn until(mut self, stop: Box<Stop>) -> Self {
+        self.stop = stop;
+        self
     }
 
     /// The state at a point of the family's past stays.
@@ -113,7 +128,7 @@ impl Reach {
                 _ if is_inside => 0,
                 _ => continue,
             };
-            workspace.found_between(from, *end, &mut found)?;
+            self.found_between((workspace, from, *end), &mut found)?;
         }
         let mut start = start.unwrap_or(Point { seq: 1, ..chain[0] });
         let mut kept_bytes = 0;
@@ -138,6 +153,7 @@ impl Reach {
     /// Looks at all that stays and tells what nobody reaches. Cost: a replay of each log with a point, and a look at the
     /// header of each entry.
     pub fn finish(mut self) -> std::result::Result<Unreached, OpenError> {
+        self.add_presents();
         let points = std::mem::take(&mut self.points);
         let logs: BTreeSet<WorkspaceId> = points.iter().map(|point| point.log).collect();
         for log in logs {
@@ -154,6 +170,20 @@ impl Reach {
         Ok(Unreached { members: self.members, revivals: self.revivals, pieces })
     }
 
+    fn add_presents(&mut self) {
+        let presents = std::mem::take(&mut self.presents);
+        let mut before: Option<&State> = None;
+        for past in &presents {
+            self.add_state(past.state(), before);
+            before = Some(past.state());
+        }
+    }
+
+    fn go_on(&self, seq: u64) -> Result<()> {
+        let is_over = seq.is_multiple_of(RECORDS_BETWEEN_LOOKS) && (self.stop)();
+        if is_over { Err(Errno::Interrupted) } else { Ok(()) }
+    }
+
     /// One replay of a log for all states that stay in it.
     fn add_points(&mut self, log: WorkspaceId, seqs: &BTreeSet<u64>) -> std::result::Result<(), OpenError> {
         let (Some(member), Some(last)) = (self.members.first(), seqs.last()) else { return Ok(()) };
@@ -162,6 +192,7 @@ impl Reach {
         let mut before: Option<State> = None;
         let visited = shared.logs.replay_until(log, *last, &mut |record| {
             let seq = record.seq;
+            self.go_on(seq)?;
             replay.visit(record)?;
             if let (true, Some(state)) = (seqs.contains(&seq), replay.state()) {
                 self.add_state(state, before.as_ref());
@@ -170,6 +201,30 @@ impl Reach {
             Ok(())
         });
         visited.or_else(|error| replay.failed(error))
+    }
+
+    /// What records behind `from` up to `end` brought into the tree that was not there before them.
+    fn found_between(
+        &self,
+        (workspace, from, end): (&Workspace, u64, Point),
+        found: &mut Vec<(Point, Brought)>,
+    ) -> Result<()> {
+        let visited = workspace.shared.logs.replay_until(end.log, end.seq, &mut |stored| {
+            self.go_on(stored.seq)?;
+            if stored.seq > from {
+                let record = Record::decode(stored.body).map_err(|_| Errno::Io)?;
+                let brought = match record.change {
+                    Change::Write { len, stored: Stored::At { place, .. }, .. } => {
+                        Brought::Written(place, u64::from(len))
+                    }
+                    Change::Restore { to, .. } => Brought::Back(to),
+                    _ => return Ok(()),
+                };
+                found.push((Point { log: end.log, seq: stored.seq }, brought));
+            }
+            Ok(())
+        });
+        visited.map_err(|error: LogError| error.errno())
     }
 
     /// Everything a state reaches is kept; what it shares with `before` is known already.
@@ -326,24 +381,5 @@ impl Workspace {
         let end = self.log.data_end();
         drop(self.putting.write());
         end
-    }
-
-    /// What records behind `from` up to `end` brought into the tree that was not there before them.
-    fn found_between(&self, from: u64, end: Point, found: &mut Vec<(Point, Brought)>) -> Result<()> {
-        let visited = self.shared.logs.replay_until(end.log, end.seq, &mut |stored| {
-            if stored.seq > from {
-                let record = Record::decode(stored.body).map_err(|_| Errno::Io)?;
-                let brought = match record.change {
-                    Change::Write { len, stored: Stored::At { place, .. }, .. } => {
-                        Brought::Written(place, u64::from(len))
-                    }
-                    Change::Restore { to, .. } => Brought::Back(to),
-                    _ => return Ok(()),
-                };
-                found.push((Point { log: end.log, seq: stored.seq }, brought));
-            }
-            Ok(())
-        });
-        visited.map_err(|error: LogError| error.errno())
     }
 }

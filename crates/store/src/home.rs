@@ -192,7 +192,7 @@ impl Home {
             disk.make_dir(&dir).map_err(|error| refused(&dir, error))?;
         }
         check_format(&*disk, &paths)?;
-        for dir in [paths.manifests(), paths.cas(), paths.chunks()] {
+        for dir in [paths.manifests(), paths.cas(), paths.chunks(), paths.logs()] {
             sweep(&*disk, &dir).map_err(|error| refused(&dir, error))?;
         }
         sweep_sizes(&*disk, &paths).map_err(|error| refused(&paths.manifests(), error))?;

@@ -5,7 +5,7 @@ use crate::context::Context;
 use crate::failure::Outcome;
 use crate::{output, words};
 use weald_daemon::protocol::Request;
-use weald_daemon::report::Status;
+use weald_daemon::report::{ReclaimedReport, Status};
 use weald_model::Fault;
 
 pub(super) fn run(context: &Context) -> Result<Outcome, Fault> {
@@ -34,6 +34,9 @@ pub(super) fn run(context: &Context) -> Result<Outcome, Fault> {
         let what = format!("snapshot {} of {}", sealing.snapshot, words::harmless(&sealing.workspace));
         output::facts(&[("sealing", format!("{what}, {} so far", words::size(sealing.bytes)))]);
     }
+    if let Some(reclaimed) = &status.reclaimed {
+        output::facts(&[("given back", self::reclaimed(reclaimed))]);
+    }
     if status.is_disk_low {
         let free = words::size(status.disk_free_bytes);
         output::text_line(&format!("{}: only {free} are free on the disk", output::alarming("warning")));
@@ -41,6 +44,17 @@ pub(super) fn run(context: &Context) -> Result<Outcome, Fault> {
     }
     tell_refusals(&status.faults);
     Ok(Outcome::Yes)
+}
+
+fn reclaimed(reclaimed: &ReclaimedReport) -> String {
+    let mut parts = Vec::new();
+    if let Some(at) = &reclaimed.last_at {
+        parts.push(format!("{} by itself, last {}", words::size(reclaimed.bytes), words::ago(now() - at.0)));
+    }
+    if let Some(workspace) = &reclaimed.looking_at {
+        parts.push(format!("looking at {}", words::harmless(workspace)));
+    }
+    parts.join(", ")
 }
 
 fn workspaces(status: &Status) -> String {

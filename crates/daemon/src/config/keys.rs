@@ -89,6 +89,18 @@ pub(crate) const KEYS: &[Key] = &[
         about: "seal snapshots in the background: one hash for all they show, equal content kept once",
     },
     Key {
+        name: "gc.background",
+        kind: Kind::Switch,
+        default: Value::Switch(true),
+        about: "give back by itself what no state that stays needs, and thin automatic snapshots",
+    },
+    Key {
+        name: "gc.every",
+        kind: Kind::Span(1, YEAR),
+        default: Value::Span(60 * MINUTE),
+        about: "while something changes, look for it so often",
+    },
+    Key {
         name: "disk.free_min",
         kind: Kind::Size,
         default: Value::Size(FREE_BYTES_MIN),

@@ -98,7 +98,7 @@ impl Needs {
         }
     }
 
-    fn has(&self, hash: &weald_store::cas::Hash) -> bool {
+    pub(super) fn has(&self, hash: &weald_store::cas::Hash) -> bool {
         self.chunks.has(hash)
     }
 }
@@ -169,7 +169,7 @@ impl Forest {
     }
 }
 
-fn fault(error: &ChunkError) -> Fault {
+pub(super) fn fault(error: &ChunkError) -> Fault {
     match error {
         ChunkError::Io { path, error } => Fault::host(&format!("using {}", path.display()), error),
         error => Fault::new(Code::StoreDamaged, error.to_string()).hint("weald verify"),

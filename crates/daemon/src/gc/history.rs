@@ -24,10 +24,10 @@ use weald_store::log::reclaim::{Piece, Pieces};
 use weald_store::registry::State;
 
 /// What decides about snapshots and content.
-struct Rules {
-    policy: Policy,
-    config: Config,
-    pins: Vec<Pinned>,
+pub(super) struct Rules {
+    pub(super) policy: Policy,
+    pub(super) config: Config,
+    pub(super) pins: Vec<Pinned>,
     now: Timestamp,
 }
 
@@ -70,13 +70,13 @@ impl Forest {
         Ok(needs)
     }
 
-    fn rules(&self, options: &GcOptions) -> Result<Rules, Fault> {
+    pub(super) fn rules(&self, options: &GcOptions) -> Result<Rules, Fault> {
         let (config, now) = (self.stores.config.read()?, self.stores.env.now());
         Ok(Rules { policy: Policy::of_plan(options, config.keep, now.secs), config, pins: self.pins()?, now })
     }
 
     /// Workspaces by the one their line of forks began with.
-    pub(super) fn families(&self) -> Vec<Vec<Arc<Entry>>> {
+    pub(crate) fn families(&self) -> Vec<Vec<Arc<Entry>>> {
         let mut families: BTreeMap<WorkspaceId, Vec<Arc<Entry>>> = BTreeMap::new();
         for entry in self.all() {
             families.entry(self.root_of(&entry)).or_default().push(entry);
@@ -107,7 +107,8 @@ impl Forest {
         let done = is_whole.then(|| act(&Family { members }, found));
         for entry in idle {
             let life = entry.life();
-            if life.mount.is_none() {
+            // A mount that nobody asked for anything yet has not loaded it either.
+            if life.mount.as_ref().is_none_or(|live| live.handler.loaded().is_none()) {
                 entry.unload(&self.stores);
             }
         }
@@ -205,22 +206,26 @@ fn survey_family(family: &Family, rules: &Rules, found: &mut Found) -> (Dropped,
 
 /// Gives back what the plan says and nobody reaches now.
 fn give_back(family: &Family, rules: &Rules, wanted: &BTreeMap<WorkspaceId, &GcItem>) -> Result<u64, Fault> {
-    let failed = |error: Errno| match error {
+    // What a crash left recorded and not given back.
+    for (_, workspace) in &family.members {
+        workspace.finish_giving_back().map_err(not_given_back)?;
+    }
+    let wanted = wanted.iter().map(|(log, item)| (*log, pieces_of(item))).collect();
+    match family.unreached(rules, &HashSet::new())? {
+        Some(unreached) => unreached.only(&wanted).give_back().map_err(not_given_back),
+        None => Ok(0),
+    }
+}
+
+/// Why content stays where it is.
+pub(super) fn not_given_back(error: Errno) -> Fault {
+    match error {
         Errno::Busy => Fault::new(Code::WorkspaceInUse, "an older state was brought back meanwhile")
             .hint("weald gc plan"),
         Errno::NotSupported => {
             Fault::new(Code::HostIo, "the file system of Weald's home cannot make holes in files")
         }
         error => faults::errno("giving content back", error),
-    };
-    // What a crash left recorded and not given back.
-    for (_, workspace) in &family.members {
-        workspace.finish_giving_back().map_err(failed)?;
-    }
-    let wanted = wanted.iter().map(|(log, item)| (*log, pieces_of(item))).collect();
-    match family.unreached(rules, &HashSet::new())? {
-        Some(unreached) => unreached.only(&wanted).give_back().map_err(failed),
-        None => Ok(0),
     }
 }
 
@@ -232,13 +237,27 @@ impl Family {
 
     /// Content that nothing which stays reaches; None when there is no large content at all.
     fn unreached(&self, rules: &Rules, dropped: &Dropped) -> Result<Option<Unreached>, Fault> {
+        self.begin().map(|reach| self.finish(reach, rules, dropped)).transpose()
+    }
+
+    /// Begins looking at content; None when there is no large content at all. The caller keeps forks and pins away.
+    pub(super) fn begin(&self) -> Option<Reach> {
         if !self.members.iter().any(|(_, workspace)| workspace.has_data()) {
-            return Ok(None);
+            return None;
         }
-        let failed = |error| faults::errno("looking at what is kept", error);
         let kept: BTreeSet<WorkspaceId> = self.kept().map(|(entry, _)| entry.id).collect();
         let all = self.members.iter().map(|(_, workspace)| workspace.clone()).collect();
-        let mut reach = Reach::begin(all, |id| kept.contains(&id));
+        Some(Reach::begin(all, |id| kept.contains(&id)))
+    }
+
+    /// Looks at all that stays. `rules` are those of when looking began, or later ones that keep more.
+    pub(super) fn finish(
+        &self,
+        mut reach: Reach,
+        rules: &Rules,
+        dropped: &Dropped,
+    ) -> Result<Unreached, Fault> {
+        let failed = |error| faults::errno("looking at what is kept", error);
         let span = i64::try_from(rules.config.window_secs).unwrap_or(i64::MAX);
         let from = Timestamp { secs: rules.now.secs.saturating_sub(span), ..rules.now };
         for (entry, workspace) in self.kept() {
@@ -251,8 +270,7 @@ impl Family {
         for pin in rules.pins.iter().filter(|pin| self.has(pin.point)) {
             reach.point(pin.point);
         }
-        let unreached = reach.finish().map_err(|error| faults::open(&self.members[0].0.name(), &error))?;
-        Ok(Some(unreached))
+        reach.finish().map_err(|error| faults::open(&self.members[0].0.name(), &error))
     }
 
     fn has(&self, point: Point) -> bool {

@@ -123,6 +123,34 @@ fn threads_lose_nothing_while_snapshots_are_sealed_and_chunks_are_dropped() {
     assert!(sealed.load(Ordering::SeqCst) > 0, "something was sealed meanwhile");
 }
 
+#[test]
+fn a_look_begins_only_when_what_is_being_brought_back_is_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let shared = shared(dir.path());
+    let base = Base::empty(1000, 1000, Timestamp::from_secs(1_600_000_000));
+    let workspace = Workspace::create(shared, WorkspaceId(1), base, b"").unwrap();
+    let (is_done, point) = (AtomicBool::new(false), workspace.present());
+    let (look, (held, is_held)) = (std::sync::Barrier::new(2), std::sync::mpsc::channel());
+    std::thread::scope(|scope| {
+        let (look, may_look, one) = (&look, &is_done, &workspace);
+        scope.spawn(move || {
+            let hold = || {
+                held.send(()).unwrap();
+                look.wait();
+                // Long enough for a look that does not wait to be over.
+                std::thread::sleep(std::time::Duration::from_millis(50));
+                may_look.store(true, Ordering::SeqCst);
+            };
+            one.hold(point, hold).unwrap();
+        });
+        is_held.recv().unwrap();
+        look.wait();
+        let reach = Reach::begin(vec![workspace.clone()], |_| true);
+        assert!(is_done.load(Ordering::SeqCst), "it looked at a present that was about to change");
+        drop(reach);
+    });
+}
+
 /// Does it again and again, and once more when the writers are done.
 fn until(done: &AtomicBool, mut work: impl FnMut()) {
     while !done.load(Ordering::SeqCst) {

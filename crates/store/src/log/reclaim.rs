@@ -11,6 +11,7 @@ use super::recovery::data_header;
 use super::{Log, LogError, Logs};
 use crate::NOT_POISONED;
 use crate::disk::{OpenMode, read_exact_at};
+use crate::publish::TEMPORARY_PREFIX;
 use std::collections::BTreeMap;
 use weald_model::WorkspaceId;
 
@@ -213,6 +214,19 @@ impl Logs {
             .map_err(LogError::io("reading", &path))?;
         let damage = || self.damage(place.log, place.file, start, "the checksum of data is wrong");
         Ok(entry.ok_or_else(damage)?.len)
+    }
+
+    /// True when the host's file system can make holes in files.
+    pub fn can_give_back(&self) -> bool {
+        let files = &*self.files;
+        let path = files.dir.join(format!("{TEMPORARY_PREFIX}{}-holes", std::process::id()));
+        let probed = files.disk.open(&path, OpenMode::CreateNew).and_then(|file| {
+            file.write_at(&[&[1; BLOCK_BYTES as usize], &[1; BLOCK_BYTES as usize]], 0)?;
+            file.punch(0, BLOCK_BYTES)
+        });
+        // What stays of it goes at the next start.
+        let _ = files.disk.remove_file(&path);
+        probed.is_ok()
     }
 
     /// Makes holes of the whole blocks in pieces of a log. Doing so twice is harmless. Not durable before the host
