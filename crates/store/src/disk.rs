@@ -13,6 +13,9 @@ mod host;
 
 pub use host::HostDisk;
 
+/// What blocks of the host's disks are multiples of.
+pub const BLOCK_BYTES: usize = 4096;
+
 /// How a file is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OpenMode {
@@ -69,6 +72,11 @@ pub trait DiskFile: Send + Sync {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;
     /// Writes the parts one after another, all or an error; after an error any of it may have been written.
     fn write_at(&self, parts: &[&[u8]], offset: u64) -> io::Result<()>;
+    /// Writes what nobody is about to read: past the host's page cache where `data`, its address and `offset` are multiples
+    /// of [`BLOCK_BYTES`] and the file system can do so, else as [`DiskFile::write_at`].
+    fn write_cold(&self, data: &[u8], offset: u64) -> io::Result<()> {
+        self.write_at(&[data], offset)
+    }
     /// Length in bytes.
     fn len(&self) -> io::Result<u64>;
     /// Whether the file has no bytes.

@@ -3,7 +3,7 @@
 use super::pack::{self, SLOTS_MAX, Slot};
 use super::{CHUNK_BYTES_MAX, ChunkError, Chunks};
 use crate::cas::Hash;
-use crate::disk::DiskFile;
+use crate::disk::{BLOCK_BYTES, DiskFile};
 use crate::publish::create_temporary;
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -11,12 +11,13 @@ use std::sync::Arc;
 
 /// A pack is ended before its chunks take more than this.
 const PACK_BYTES_MAX: u64 = 256 << 20;
-/// Bytes gathered before they are written.
+/// Bytes gathered before they are written, past the host's page cache: a pack is as large as the content it is made of, and
+/// taking as much memory again for it costs more than all other work here.
 const BUFFER_BYTES: usize = 1 << 20;
 /// Fast enough to keep up with a disk; source code and text still shrink to a third.
 const COMPRESSION_LEVEL: i32 = 1;
 /// Bytes of a chunk tried before the rest of it is: what does not shrink is mostly compressed already.
-const TRIAL_BYTES: usize = 16 << 10;
+const TRIAL_BYTES: usize = 8 << 10;
 
 /// What was added by a [`Writer`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,9 +46,16 @@ struct Open {
     path: PathBuf,
     file: Arc<dyn DiskFile>,
     slots: Vec<Slot>,
-    buffer: Vec<u8>,
+    buffer: Buffer,
     /// Bytes written, without the buffer.
     written: u64,
+}
+
+/// [`BUFFER_BYTES`] that begin at a multiple of [`BLOCK_BYTES`]. The host gives memory for what is used of them.
+struct Buffer {
+    memory: Vec<u8>,
+    start: usize,
+    len: usize,
 }
 
 impl Chunks {
@@ -110,7 +118,7 @@ impl<'a> Writer<'a> {
             // Without memory for it chunks are kept as they are.
             None => self.compressor.insert(zstd::bulk::Compressor::new(COMPRESSION_LEVEL).ok()?),
         };
-        if content.len() > 4 * TRIAL_BYTES {
+        if content.len() > 8 * TRIAL_BYTES {
             let middle = &content[content.len() / 2..][..TRIAL_BYTES];
             if compressor.compress(middle).ok()?.len() > TRIAL_BYTES * 15 / 16 {
                 return None;
@@ -146,15 +154,41 @@ impl Drop for Writer<'_> {
     }
 }
 
+impl Buffer {
+    fn new() -> Self {
+        let memory = vec![0; BUFFER_BYTES + BLOCK_BYTES];
+        let start = memory.as_ptr().align_offset(BLOCK_BYTES).min(BLOCK_BYTES);
+        Self { memory, start, len: 0 }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        &self.memory[self.start..][..self.len]
+    }
+
+    fn is_full(&self) -> bool {
+        self.len == BUFFER_BYTES
+    }
+
+    /// Takes as many bytes as it has room for, and returns the rest.
+    fn take<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
+        let (taken, rest) = bytes.split_at(bytes.len().min(BUFFER_BYTES - self.len));
+        self.memory[self.start + self.len..][..taken.len()].copy_from_slice(taken);
+        self.len += taken.len();
+        rest
+    }
+}
+
 impl Open {
     fn new(chunks: &Chunks) -> Result<Self, ChunkError> {
         let (path, file) =
             create_temporary(&*chunks.disk, &chunks.dir).map_err(ChunkError::io(&chunks.dir))?;
-        Ok(Self { path, file, slots: Vec::new(), buffer: pack::header().to_vec(), written: 0 })
+        let mut buffer = Buffer::new();
+        buffer.take(&pack::header());
+        Ok(Self { path, file, slots: Vec::new(), buffer, written: 0 })
     }
 
     fn end(&self) -> u64 {
-        self.written + self.buffer.len() as u64
+        self.written + self.buffer.len as u64
     }
 
     fn is_full(&self, more: usize) -> bool {
@@ -165,14 +199,19 @@ impl Open {
         let (offset, sum) = (self.end(), crc32c::crc32c(stored));
         let slot = Slot { hash, offset, stored: stored.len() as u32, content: content as u32, sum };
         self.slots.push(slot);
-        self.buffer.extend_from_slice(stored);
-        if self.buffer.len() >= BUFFER_BYTES { self.flush() } else { Ok(()) }
+        self.append(stored)
     }
 
-    fn flush(&mut self) -> Result<(), ChunkError> {
-        self.file.write_at(&[&self.buffer], self.written).map_err(ChunkError::io(&self.path))?;
-        self.written += self.buffer.len() as u64;
-        self.buffer.clear();
+    fn append(&mut self, mut bytes: &[u8]) -> Result<(), ChunkError> {
+        while !bytes.is_empty() {
+            bytes = self.buffer.take(bytes);
+            if self.buffer.is_full() {
+                let written = self.file.write_cold(self.buffer.bytes(), self.written);
+                written.map_err(ChunkError::io(&self.path))?;
+                self.written += BUFFER_BYTES as u64;
+                self.buffer.len = 0;
+            }
+        }
         Ok(())
     }
 
@@ -181,8 +220,10 @@ impl Open {
         let end = self.end();
         let index = pack::encode_index(&mut self.slots, end);
         let name = pack::name(&index);
-        self.buffer.extend_from_slice(&index);
-        self.flush()?;
+        self.append(&index)?;
+        self.file.write_at(&[self.buffer.bytes()], self.written).map_err(ChunkError::io(&self.path))?;
+        self.written = self.end();
+        self.buffer.len = 0;
         self.file.sync().map_err(ChunkError::io(&self.path))?;
         let path = chunks.dir.join(name);
         chunks.disk.rename(&self.path, &path).map_err(ChunkError::io(&path))?;

@@ -2,15 +2,15 @@
 //!
 //! Invariant: interrupted and partial calls are gone on with, so callers see all or an error.
 
-use super::{Bytes, Disk, DiskFile, Map, OpenMode, Space};
+use super::{BLOCK_BYTES, Bytes, Disk, DiskFile, Map, OpenMode, Space};
 use rustix::fs::{FallocateFlags, Mode, OFlags};
 use rustix::io::Errno;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, IoSlice};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// Zeros written by one call of [`DiskFile::allocate`]; a static, so it costs no memory.
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
@@ -41,7 +41,7 @@ impl Disk for HostDisk {
     }
 
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {
-        Ok(Arc::new(HostFile { fd: open_host(path, mode)? }))
+        Ok(Arc::new(HostFile { fd: open_host(path, mode)?, direct: OnceLock::new() }))
     }
 
     fn map(&self, path: &Path) -> io::Result<Map> {
@@ -118,6 +118,8 @@ fn map_immutable(fd: &OwnedFd) -> io::Result<Map> {
 
 struct HostFile {
     fd: OwnedFd,
+    /// The same file past the page cache, once it was wanted; None where that cannot be.
+    direct: OnceLock<Option<OwnedFd>>,
 }
 
 impl DiskFile for HostFile {
@@ -148,7 +150,21 @@ impl DiskFile for HostFile {
         for (slice, part) in used.iter_mut().zip(parts) {
             *slice = IoSlice::new(part);
         }
-        self.write_slices(used, offset)
+        write_slices(&self.fd, used, offset)?;
+        Ok(())
+    }
+
+    fn write_cold(&self, data: &[u8], offset: u64) -> io::Result<()> {
+        let is_even = |number: usize| number.is_multiple_of(BLOCK_BYTES);
+        let fits =
+            is_even(data.len()) && is_even(data.as_ptr().addr()) && offset.is_multiple_of(BLOCK_BYTES as u64);
+        let direct = if fits { self.direct.get_or_init(|| self.open_direct()).as_ref() } else { None };
+        match direct.map(|direct| write_slices(direct, &mut [IoSlice::new(data)], offset)) {
+            Some(Ok(())) => Ok(()),
+            // EINVAL: blocks larger than ours, open(2).
+            None | Some(Err(Errno::INVAL)) => self.write_at(&[data], offset),
+            Some(Err(error)) => Err(error.into()),
+        }
     }
 
     fn len(&self) -> io::Result<u64> {
@@ -187,21 +203,26 @@ impl DiskFile for HostFile {
 }
 
 impl HostFile {
-    fn write_slices(&self, mut slices: &mut [IoSlice<'_>], mut offset: u64) -> io::Result<()> {
-        IoSlice::advance_slices(&mut slices, 0);
-        while !slices.is_empty() {
-            match rustix::io::pwritev(&self.fd, slices, offset) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(count) => {
-                    IoSlice::advance_slices(&mut slices, count);
-                    offset += count as u64;
-                }
-                Err(Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(())
+    fn open_direct(&self) -> Option<OwnedFd> {
+        let path = format!("/proc/self/fd/{}", self.fd.as_raw_fd());
+        rustix::fs::open(path, OFlags::WRONLY | OFlags::DIRECT | OFlags::CLOEXEC, Mode::empty()).ok()
     }
+}
+
+fn write_slices(fd: &OwnedFd, mut slices: &mut [IoSlice<'_>], mut offset: u64) -> Result<(), Errno> {
+    IoSlice::advance_slices(&mut slices, 0);
+    while !slices.is_empty() {
+        match rustix::io::pwritev(fd, slices, offset) {
+            Ok(0) => return Err(Errno::IO),
+            Ok(count) => {
+                IoSlice::advance_slices(&mut slices, count);
+                offset += count as u64;
+            }
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -22,6 +22,21 @@ fn parts_are_written_one_after_another_and_read_back() {
 }
 
 #[test]
+fn what_is_written_past_the_page_cache_is_read_back_between_what_went_through_it() {
+    let (dir, disk) = disk();
+    let file = disk.open(&dir.path().join("f"), OpenMode::CreateNew).unwrap();
+    let memory: Vec<u8> = (0..5 * BLOCK_BYTES).map(|at| (at / 7) as u8).collect();
+    let start = memory.as_ptr().align_offset(BLOCK_BYTES);
+    let even = &memory[start..][..3 * BLOCK_BYTES];
+    file.write_at(&[&[1; 2 * BLOCK_BYTES]], 0).unwrap();
+    file.write_cold(even, BLOCK_BYTES as u64).unwrap();
+    file.write_cold(&even[1..100], 4 * BLOCK_BYTES as u64).unwrap();
+    let mut back = vec![9; 6 * BLOCK_BYTES];
+    let count = file.read_at(&mut back, 0).unwrap();
+    assert_eq!(back[..count], [&[1; BLOCK_BYTES], even, &even[1..100]].concat());
+}
+
+#[test]
 fn files_are_private_and_directories_may_exist() {
     let (dir, disk) = disk();
     let path = dir.path().join("d");
