@@ -124,6 +124,9 @@ pub(crate) struct CreateArgs {
     /// Let other users enter the workspace
     #[arg(long)]
     pub(crate) allow_other: bool,
+    /// Refused, with the reason
+    #[arg(long, hide = true, value_name = "DIR", num_args = 0..=1, require_equals = true)]
+    pub(crate) git_file: Option<Option<PathBuf>>,
 }
 
 /// `weald fork`.

@@ -222,6 +222,7 @@ impl Forest {
             unfinished.repo = Some(git.repo.clone());
             weald_git::pin::pin(&git.repo, row.id, &git.base.commit)?;
             weald_git::pin::keep(&git.repo, row.id, &git.base.commit, &git.spec.tips())?;
+            weald_git::submodule::pin_modules(&git.repo, row.id)?;
         }
         let base = match origin {
             Origin::Git(git) => {

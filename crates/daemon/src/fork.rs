@@ -9,7 +9,7 @@ use crate::forest::{Claim, Forest};
 use crate::history::State;
 use crate::protocol::ForkRequest;
 use crate::report::{ForkReport, Forked};
-use crate::{card, faults, mount_point};
+use crate::{card, faults, head, mount_point};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 use weald_engine::Workspace;
@@ -26,6 +26,9 @@ impl Forest {
         self.open_for_work()?;
         let _growing = self.lineage.read().unwrap_or_else(PoisonError::into_inner);
         let state = self.state(&ask.from)?;
+        if state.point.is_none() {
+            refuse_shared_git_dir(&state)?;
+        }
         let places = places(ask);
         // All names first: either all forks can be made, or none is begun.
         let claims: Result<Vec<Claim>, Fault> = places.iter().map(|(name, _)| self.claim(name)).collect();
@@ -86,6 +89,15 @@ impl Forest {
         self.stores.unmark(row.id);
         Ok(fork)
     }
+}
+
+/// A git directory out there would be that of the fork, too: two working trees with one index and one `HEAD`.
+fn refuse_shared_git_dir(state: &State) -> Result<(), Fault> {
+    let Some(path) = head::outside(&state.workspace) else { return Ok(()) };
+    let (name, path) = (state.entry.name(), path.display());
+    let why = format!("the git directory of `{name}` lies outside of it, at {path}, so it cannot be forked");
+    Err(Fault::new(Code::UnsupportedSource, why)
+        .hint(format!("bring it back first: rm .git && mv {path} .git")))
 }
 
 /// Names and mount points of the forks.

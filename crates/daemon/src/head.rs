@@ -2,6 +2,9 @@
 //!
 //! Invariant: the bytes are the user's (or an attacker's): bounded, never trusted to be UTF-8 or a ref.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Component, PathBuf};
 use weald_engine::Workspace;
 use weald_model::{FileKind, Ino, Oid, Result};
 
@@ -21,18 +24,69 @@ pub(crate) struct Head {
 
 /// Reads where `HEAD` stands. Anything unreadable counts as no git.
 pub(crate) fn head(workspace: &Workspace) -> Head {
-    let Some(git) = directory(workspace, Ino::ROOT, b".git") else { return Head::default() };
-    let Some(text) = file(workspace, git, b"HEAD") else { return Head::default() };
+    let Some(git) = git_dir(workspace) else { return Head::default() };
+    let Some(text) = git.file(b"HEAD") else { return Head::default() };
     match reference(&text) {
-        Some(name) => Head { branch: Some(short(name)), commit: follow(workspace, git, name) },
+        Some(name) => Head { branch: Some(short(name)), commit: follow(&git, b"", name) },
         None => Head { branch: None, commit: oid(&text) },
     }
 }
 
-/// The commit a ref leads to.
-pub(crate) fn resolve(workspace: &Workspace, name: &[u8]) -> Option<String> {
-    let git = directory(workspace, Ino::ROOT, b".git")?;
-    follow(workspace, git, name)
+/// The commit a ref leads to, or `HEAD`; of a submodule when its git directory is given, relative to the workspace's.
+pub(crate) fn resolve(workspace: &Workspace, module: &[u8], name: &[u8]) -> Option<String> {
+    follow(&git_dir(workspace)?, module, name)
+}
+
+/// Where an outside git directory is, when `.git` is a file that leads out of the workspace.
+pub(crate) fn outside(workspace: &Workspace) -> Option<PathBuf> {
+    match git_dir(workspace)? {
+        GitDir::Outside(path) => Some(path),
+        GitDir::Inside(..) => None,
+    }
+}
+
+/// A git directory: in the workspace, or on the host, where a file `.git` says (gitrepository-layout(5)).
+enum GitDir<'a> {
+    Inside(&'a Workspace, Ino),
+    Outside(PathBuf),
+}
+
+fn git_dir(workspace: &Workspace) -> Option<GitDir<'_>> {
+    if let Some(git) = directory(workspace, Ino::ROOT, b".git") {
+        return Some(GitDir::Inside(workspace, git));
+    }
+    let path = weald_git::named_by_git_file(&file(workspace, Ino::ROOT, b".git")?)?;
+    if path.is_absolute() {
+        return Some(GitDir::Outside(path));
+    }
+    let mut at = Ino::ROOT;
+    for part in path.components().filter(|part| *part != Component::CurDir) {
+        let Component::Normal(name) = part else { return None };
+        at = directory(workspace, at, name.as_bytes())?;
+    }
+    Some(GitDir::Inside(workspace, at))
+}
+
+impl GitDir<'_> {
+    /// The content of a file below it.
+    fn file(&self, name: &[u8]) -> Option<Vec<u8>> {
+        match self {
+            GitDir::Inside(workspace, git) => {
+                let mut parts: Vec<&[u8]> = name.split(|byte| *byte == b'/').collect();
+                let last = parts.pop()?;
+                let mut dir = *git;
+                for part in parts {
+                    dir = directory(workspace, dir, part)?;
+                }
+                file(workspace, dir, last)
+            }
+            GitDir::Outside(path) => {
+                let path = path.join(OsStr::from_bytes(name));
+                let size = path.metadata().ok().filter(std::fs::Metadata::is_file)?.len();
+                if size > FILE_BYTES_MAX { None } else { std::fs::read(path).ok() }
+            }
+        }
+    }
 }
 
 /// The ref a symbolic ref points to.
@@ -50,28 +104,19 @@ fn oid(text: &[u8]) -> Option<String> {
     Oid::from_hex(text).map(|oid| oid.to_string())
 }
 
-fn follow(workspace: &Workspace, git: Ino, name: &[u8]) -> Option<String> {
+fn follow(git: &GitDir<'_>, module: &[u8], name: &[u8]) -> Option<String> {
+    let below = |name: &[u8]| if module.is_empty() { name.to_owned() } else { [module, b"/", name].concat() };
     let mut name = name.to_owned();
     for _ in 0..CHAIN_MAX {
-        match loose(workspace, git, &name) {
+        match git.file(&below(&name)) {
             Some(text) => match reference(&text) {
                 Some(next) => name = next.to_owned(),
                 None => return oid(&text),
             },
-            None => return packed(&file(workspace, git, b"packed-refs")?, &name),
+            None => return packed(&git.file(&below(b"packed-refs"))?, &name),
         }
     }
     None
-}
-
-fn loose(workspace: &Workspace, git: Ino, name: &[u8]) -> Option<Vec<u8>> {
-    let mut parts: Vec<&[u8]> = name.split(|byte| *byte == b'/').collect();
-    let last = parts.pop()?;
-    let mut dir = git;
-    for part in parts {
-        dir = directory(workspace, dir, part)?;
-    }
-    file(workspace, dir, last)
 }
 
 /// Finds a ref in packed-refs (gitrepository-layout(5)): `<oid> <name>` lines.

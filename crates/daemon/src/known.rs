@@ -8,6 +8,7 @@ use crate::entry::Entry;
 use crate::forest::Forest;
 use crate::head;
 use std::collections::HashSet;
+use std::os::unix::ffi::OsStrExt as _;
 use std::sync::Arc;
 use weald_engine::Workspace;
 use weald_git::{Repository, UnpushedBranch};
@@ -35,8 +36,8 @@ impl Forest {
         let workspace = entry.load(&self.stores)?;
         let relatives = self.relatives(entry);
         let only_here = |branch: &&UnpushedBranch| {
-            let tip = tip(&workspace, &branch.branch);
-            tip.is_none() || !relatives.iter().any(|relative| self::tip(relative, &branch.branch) == tip)
+            let tip = tip(&workspace, branch);
+            tip.is_none() || !relatives.iter().any(|relative| self::tip(relative, branch) == tip)
         };
         let lost: Vec<&UnpushedBranch> = found.iter().filter(only_here).collect();
         if lost.is_empty() { Ok(()) } else { Err(unpushed(&row.name, &lost)) }
@@ -65,12 +66,14 @@ impl Forest {
 }
 
 /// The commit a branch, a detached `HEAD` or the stash stands on.
-fn tip(workspace: &Workspace, branch: &str) -> Option<String> {
-    match branch {
-        "HEAD" => head::head(workspace).commit,
-        "stash" => head::resolve(workspace, b"refs/stash"),
-        branch => head::resolve(workspace, format!("refs/heads/{branch}").as_bytes()),
-    }
+fn tip(workspace: &Workspace, lost: &UnpushedBranch) -> Option<String> {
+    let name = match lost.branch.as_str() {
+        "HEAD" => "HEAD".to_owned(),
+        "stash" => "refs/stash".to_owned(),
+        branch => format!("refs/heads/{branch}"),
+    };
+    let module = lost.module.as_ref().map(|module| module.below.as_os_str().as_bytes());
+    head::resolve(workspace, module.unwrap_or_default(), name.as_bytes())
 }
 
 fn unpushed(name: &str, lost: &[&UnpushedBranch]) -> Fault {
@@ -78,11 +81,19 @@ fn unpushed(name: &str, lost: &[&UnpushedBranch]) -> Fault {
     let list: Vec<String> = lost
         .iter()
         .take(5)
-        .map(|branch| format!("{} on {}", commits(branch.commits), branch.branch))
+        .map(|branch| {
+            let module = branch.module.as_ref();
+            let of = module.map(|module| format!(" of the submodule {}", module.name)).unwrap_or_default();
+            format!("{} on {}{of}", commits(branch.commits), branch.branch)
+        })
         .collect();
+    let way = match lost.iter().all(|branch| branch.module.is_some()) {
+        true => "push them from the submodule".to_owned(),
+        false => format!("weald promote {name}"),
+    };
     Fault::new(
         Code::UnpushedCommits,
         format!("`{name}` has commits that are nowhere else: {}", list.join(", ")),
     )
-    .hint(format!("weald promote {name}, or insist: weald remove {name} --force (it can still be restored)"))
+    .hint(format!("{way}, or insist: weald remove {name} --force (it can still be restored)"))
 }

@@ -60,7 +60,8 @@ impl Stores {
 
     /// Removes a pin. One that stays keeps some objects in the source and does no other harm.
     pub(crate) fn unpin(&self, id: WorkspaceId, repo: &Repository) {
-        if let Err(fault) = weald_git::pin::unpin(repo, id) {
+        let modules = weald_git::submodule::unpin_modules(repo, id);
+        if let Err(fault) = modules.and_then(|()| weald_git::pin::unpin(repo, id)) {
             note(format_args!("{fault}"));
         }
     }

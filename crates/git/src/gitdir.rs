@@ -175,6 +175,10 @@ fn config(spec: &GitDirSpec) -> Vec<u8> {
         config.section("extensions", None);
         config.value("objectformat", spec.format.name().as_bytes());
     }
+    // What the source has of its submodules is borrowed, as its own objects are, and what it has not is fetched.
+    config.section("submodule", None);
+    config.value("alternateLocation", b"superproject");
+    config.value("alternateErrorStrategy", b"ignore");
     for remote in &spec.remotes {
         config.section("remote", Some(remote.name.as_bytes()));
         config.value("url", &remote.url);

@@ -5,7 +5,7 @@
 //! [`merge`]); the repository of the user is only read, but for these and its pins ([`pin`]); bytes from a repository never panic and are checked against their id.
 //!
 //! Read [`repo`] first (open, resolve), then [`source`] (base content), [`index`] and [`gitdir`] (what goes into a
-//! workspace), [`mod@clone`] (copies of remotes), [`promote`] and [`merge`] (work on its way back), [`signature`] (signed
+//! workspace), [`submodule`] (what it borrows beside that), [`mod@clone`] (copies of remotes), [`promote`] and [`merge`] (work on its way back), [`signature`] (signed
 //! tags), [`mod@unpushed`] (before a workspace is removed).
 
 pub mod anchor;
@@ -21,12 +21,14 @@ pub mod repo;
 pub mod resolve;
 pub mod signature;
 pub mod source;
+pub mod submodule;
 pub mod unpushed;
 pub mod url;
 
 mod cached_tree;
 mod fault;
 mod hash;
+mod place;
 mod program;
 mod scratch;
 mod walk;
@@ -36,8 +38,9 @@ pub use clone::{CloneRequest, clone, fetch};
 pub use gitdir::{GitContent, GitDirSpec, GitFile, git_dir};
 pub use hash::ObjectFormat;
 pub use index::{IndexError, IndexStat};
+pub use place::named as named_by_git_file;
 pub use refs::{RefLine, Remote};
 pub use repo::{Identity, Repository};
 pub use resolve::Resolved;
 pub use source::GitSource;
-pub use unpushed::{UnpushedBranch, current_branch, unpushed};
+pub use unpushed::{UnpushedBranch, current_branch, unpushed, unpushed_in_modules};

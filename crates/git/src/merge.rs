@@ -6,6 +6,7 @@
 
 pub mod conflict;
 
+use crate::place;
 use crate::program::{Git, split};
 use crate::promote::is_signing;
 use std::path::{Path, PathBuf};
@@ -180,6 +181,10 @@ impl Branch<'_> {
             }
         }
         trees.retain(|tree| tree.exists());
+        // Of a tree behind a `.git` file git may tell the git directory instead.
+        if let Some(git_dir) = place::git_dir(self.repo).and_then(|dir| dir.canonicalize().ok()) {
+            trees.iter_mut().filter(|tree| **tree == git_dir).for_each(|tree| *tree = self.repo.to_owned());
+        }
         Ok(trees)
     }
 }

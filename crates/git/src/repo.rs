@@ -239,7 +239,7 @@ pub(crate) fn open_isolated(path: &Path) -> gix::Result<gix::ThreadSafeRepositor
         .open(path)
 }
 
-fn is_git_dir(path: &Path) -> bool {
+pub(crate) fn is_git_dir(path: &Path) -> bool {
     path.join("HEAD").symlink_metadata().is_ok()
         && path.join("objects").is_dir()
         && path.join("refs").is_dir()
@@ -257,9 +257,7 @@ fn check_supported(git: &gix::ThreadSafeRepository, path: &Path) -> Result<(), F
     if version > 1 {
         return Err(unsupported(path, &format!("repository format {version}")));
     }
-    if let Some(storage) = config.string("extensions.refstorage")
-        && !storage.eq_ignore_ascii_case(b"files")
-    {
+    if let Some(storage) = ref_storage(&local) {
         return Err(unsupported(path, &format!("the ref storage `{storage}`")));
     }
     if version == 0 {
@@ -273,6 +271,12 @@ fn check_supported(git: &gix::ThreadSafeRepository, path: &Path) -> Result<(), F
         }
     }
     Ok(())
+}
+
+/// The way a repository keeps its refs when it is not the one with a file for each (git-config(1), extensions.refStorage).
+pub(crate) fn ref_storage(git: &gix::Repository) -> Option<String> {
+    let storage = git.config_snapshot().string("extensions.refstorage")?;
+    (!storage.eq_ignore_ascii_case(b"files")).then(|| storage.to_string())
 }
 
 /// Reads a small regular file whole; anything else (missing, a FIFO, too large) is `None`. Never blocks on a FIFO.

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use weald_model::{Code, Fault, Oid};
 
 /// Settings for what is packed by a push, or thrown away.
-const SETTINGS: [&str; 8] = [
+const SETTINGS: [&str; 10] = [
     "-c",
     "core.fsync=none",
     "-c",
@@ -21,6 +21,8 @@ const SETTINGS: [&str; 8] = [
     "index.skipHash=true",
     "-c",
     "advice.addEmbeddedRepo=false",
+    "-c",
+    "advice.sparseIndexExpanded=false",
 ];
 
 /// How directories begin; the number of the process follows, and one of theirs.
@@ -30,6 +32,7 @@ const PREFIX: &str = "weald-git-";
 pub(crate) struct Scratch {
     dir: PathBuf,
     workspace: PathBuf,
+    is_sparse: bool,
 }
 
 impl Scratch {
@@ -39,7 +42,9 @@ impl Scratch {
     pub(crate) fn new(workspace: &Path, name: &str) -> Result<Self, Fault> {
         let failed = |error: std::io::Error| Fault::host("making a directory for new objects", &error);
         let git_dir = git_dir(workspace, name)?;
-        let scratch = Self { dir: fresh_dir().map_err(failed)?, workspace: workspace.to_owned() };
+        let is_sparse = git_dir.join("info/sparse-checkout").exists();
+        let dir = fresh_dir().map_err(failed)?;
+        let scratch = Self { dir, workspace: workspace.to_owned(), is_sparse };
         let mut line = git_dir.join("objects").as_os_str().as_bytes().to_vec();
         if line.contains(&b'\n') || line.starts_with(b"\"") || line.starts_with(b"#") {
             let why = format!("git cannot read objects by way of the path {}", workspace.display());
@@ -65,7 +70,9 @@ impl Scratch {
     /// The tree of everything that is tracked, or untracked and not ignored. Cost: that of `git add --all`.
     pub(crate) fn take(&self) -> Result<Oid, Fault> {
         let git = self.git();
-        git.run(&[&SETTINGS[..], &["add", "--all", "--", ":/"]].concat())?;
+        // Of a sparse working tree, too, everything that is there counts (git 2.34; older ones take it without a word).
+        let sparse: &[&str] = if self.is_sparse { &["--sparse"] } else { &[] };
+        git.run(&[&SETTINGS[..], &["add", "--all"], sparse, &["--", ":/"]].concat())?;
         let tree = git.oid(&[&SETTINGS[..], &["write-tree"]].concat())?;
         tree.ok_or_else(|| Fault::new(Code::GitFailed, "git wrote no tree"))
     }

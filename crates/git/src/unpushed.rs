@@ -5,7 +5,9 @@
 
 use crate::fault::detail;
 use crate::hash::{ObjectFormat, to_gix};
+use crate::place;
 use crate::repo::{open_isolated, read_small};
+use crate::submodule::{Module, modules};
 use crate::walk::count_missing;
 use gix::ObjectId;
 use gix::bstr::ByteSlice as _;
@@ -22,6 +24,8 @@ const DEADLINE: Duration = Duration::from_secs(10);
 /// A branch, HEAD or stash with commits that are nowhere else.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnpushedBranch {
+    /// The submodule it is in; `None` for the workspace's own.
+    pub module: Option<Module>,
     /// Branch name, `HEAD` when detached, or `stash`.
     pub branch: String,
     /// Commits reachable from it and neither from a remote-tracking branch nor from the base.
@@ -30,7 +34,7 @@ pub struct UnpushedBranch {
 
 /// The branch a workspace is on; `None` when detached or unreadable. One small read.
 pub fn current_branch(workspace: &Path) -> Option<String> {
-    let head = read_small(&workspace.join(".git/HEAD"))?;
+    let head = read_small(&place::git_dir(workspace)?.join("HEAD"))?;
     let name = head.strip_prefix(b"ref: refs/heads/")?;
     let name = name.split(|byte| *byte == b'\n').next()?;
     (!name.is_empty()).then(|| String::from_utf8_lossy(name).into_owned())
@@ -43,15 +47,37 @@ pub fn unpushed(workspace: &Path, elsewhere: &[Oid]) -> Result<Vec<UnpushedBranc
     if workspace.join(".git").symlink_metadata().is_err() {
         return Ok(Vec::new());
     }
+    let elsewhere = elsewhere.to_vec();
+    in_time(workspace, move |git_dir| {
+        let mut found = read_one(git_dir, None, &elsewhere)?;
+        found.extend(read_modules(git_dir)?);
+        Ok(found)
+    })
+}
+
+/// The same for its submodules only. Costs nothing where there are none.
+pub fn unpushed_in_modules(workspace: &Path) -> Result<Vec<UnpushedBranch>, Fault> {
+    match place::git_dir(workspace) {
+        Some(git_dir) if git_dir.join("modules").is_dir() => in_time(workspace, read_modules),
+        _ => Ok(Vec::new()),
+    }
+}
+
+/// Reads in a thread of its own, for so long as anybody wants to wait.
+fn in_time(
+    workspace: &Path,
+    read: impl FnOnce(&Path) -> Result<Vec<UnpushedBranch>, String> + Send + 'static,
+) -> Result<Vec<UnpushedBranch>, Fault> {
     let (send, answer) = std::sync::mpsc::channel();
-    let (path, elsewhere) = (workspace.to_owned(), elsewhere.to_vec());
+    let path = workspace.to_owned();
+    let read = move || read(&place::git_dir(&path).ok_or("it leads nowhere")?);
     let failed = |why: &str| {
         Fault::new(Code::GitFailed, format!("{}/.git cannot be read: {why}", workspace.display()))
     };
     std::thread::Builder::new()
         .name("unpushed".into())
         // The answer is not wanted any more when the deadline has passed.
-        .spawn(move || drop(send.send(read(&path, &elsewhere))))
+        .spawn(move || drop(send.send(read())))
         .map_err(|error| failed(&error.to_string()))?;
     match answer.recv_timeout(DEADLINE) {
         Ok(result) => result.map_err(|why| failed(&why)),
@@ -59,10 +85,25 @@ pub fn unpushed(workspace: &Path, elsewhere: &[Oid]) -> Result<Vec<UnpushedBranc
     }
 }
 
-fn read(workspace: &Path, elsewhere: &[Oid]) -> Result<Vec<UnpushedBranch>, String> {
-    let git_dir = workspace.join(".git");
-    refuse_odd_files(&git_dir)?;
-    let mut git = open_isolated(workspace).map_err(|error| detail(&error))?.to_thread_local();
+fn read_modules(git_dir: &Path) -> Result<Vec<UnpushedBranch>, String> {
+    let mut found = Vec::new();
+    for module in modules(git_dir) {
+        let lost = read_one(&git_dir.join(&module.below), Some(&module), &[]);
+        found.extend(lost.map_err(|why| format!("the submodule {}: {why}", module.name))?);
+    }
+    Ok(found)
+}
+
+fn read_one(
+    git_dir: &Path,
+    module: Option<&Module>,
+    elsewhere: &[Oid],
+) -> Result<Vec<UnpushedBranch>, String> {
+    refuse_odd_files(git_dir)?;
+    let mut git = open_isolated(git_dir).map_err(|error| detail(&error))?.to_thread_local();
+    if crate::repo::ref_storage(&git).is_some() {
+        return Err("its refs are in a storage that Weald cannot read".into());
+    }
     git.objects.ignore_replacements = true;
     let format = ObjectFormat::from_kind(git.object_hash()).ok_or("unknown object format")?;
     let mut tips: Vec<(String, ObjectId)> = Vec::new();
@@ -88,21 +129,22 @@ fn read(workspace: &Path, elsewhere: &[Oid]) -> Result<Vec<UnpushedBranch>, Stri
             None => {}
         }
     }
-    for id in older_stashes(&git_dir, format) {
+    for id in older_stashes(git_dir, format) {
         tips.push(("stash".into(), id));
     }
     known.sort();
     known.dedup();
-    Ok(count_all(&git, format, tips, &known))
+    Ok(count_all(&git, module, tips, &known))
 }
 
 /// One line per name; several tips of one name (stashes) are counted together.
 fn count_all(
     git: &gix::Repository,
-    format: ObjectFormat,
+    module: Option<&Module>,
     mut tips: Vec<(String, ObjectId)>,
     known: &[ObjectId],
 ) -> Vec<UnpushedBranch> {
+    let Some(format) = ObjectFormat::from_kind(git.object_hash()) else { return Vec::new() };
     tips.sort();
     tips.dedup();
     let mut found = Vec::new();
@@ -113,7 +155,8 @@ fn count_all(
         }
         let commits = count_missing(&git.objects, format, &ids, known, VISITS_MAX).unwrap_or(VISITS_MAX);
         if commits > 0 {
-            found.push(UnpushedBranch { branch: same[0].0.clone(), commits });
+            let (module, branch) = (module.cloned(), same[0].0.clone());
+            found.push(UnpushedBranch { module, branch, commits });
         }
     }
     found

@@ -8,9 +8,12 @@ use crate::{output, words};
 use std::path::Path;
 use weald_daemon::protocol::{CreateRequest, Request};
 use weald_daemon::report::{BaseReport, Created};
-use weald_model::Fault;
+use weald_model::{Code, Fault};
 
 pub(super) fn run(context: &Context, args: CreateArgs) -> Result<Outcome, Fault> {
+    if let Some(dir) = &args.git_file {
+        return Err(git_file(dir.as_deref()));
+    }
     let request = CreateRequest {
         source: source(&args.source)?,
         name: args.name,
@@ -28,6 +31,15 @@ pub(super) fn run(context: &Context, args: CreateArgs) -> Result<Outcome, Fault>
         show(&created);
     }
     Ok(Outcome::Yes)
+}
+
+/// Why a workspace begins with its git directory inside: docs/decisions/0008-git-directory-inside.md.
+fn git_file(dir: Option<&Path>) -> Fault {
+    let dir = dir.map_or_else(|| "/DIR".into(), |dir| dir.to_string_lossy());
+    let why = "a workspace has its git directory inside, where it is forked, snapshotted and restored with the rest";
+    Fault::new(Code::UnsupportedSource, why).hint(format!(
+        "to do without that, move it out of the workspace: mv .git {dir} && echo gitdir: {dir} > .git"
+    ))
 }
 
 /// Local paths become absolute, since the daemon stands elsewhere; URLs stay.

@@ -85,18 +85,36 @@ pub(super) fn run(context: &Context, args: PromoteArgs) -> Result<Outcome, Fault
     let trailers = if args.provenance { written_by(context, &work.name)? } else { Vec::new() };
     let branch = work.branch.as_deref();
     let promoted = work.promote(&reference, args.message.as_deref(), &trailers, branch)?;
+    let notes = lost_submodules(&work);
     if context.json {
         output::json(&json!({
             "workspace": work.name, "repo": work.source, "ref": reference,
             "commit": promoted.commit.to_string(),
             "before": promoted.before.map(|commit| commit.to_string()),
             "head": promoted.head.map(|commit| commit.to_string()),
-            "is_new": promoted.is_new,
+            "is_new": promoted.is_new, "notes": notes,
         }));
     } else {
         tell(&work, &reference, &promoted);
+        for note in &notes {
+            output::text_line(&format!("  {} {}", output::alarming("note:"), words::harmless(note)));
+        }
     }
     Ok(Outcome::Yes)
+}
+
+/// A commit names commits of submodules, and brings none of them along.
+fn lost_submodules(work: &Work) -> Vec<String> {
+    let found = match weald_git::unpushed_in_modules(&work.path) {
+        Ok(found) => found,
+        Err(fault) => return vec![format!("its submodules could not be looked at: {fault}")],
+    };
+    let mut names: Vec<String> = found.into_iter().filter_map(|branch| Some(branch.module?.name)).collect();
+    names.dedup();
+    let told = |name: &String| {
+        format!("the submodule {name} has commits that are only in this workspace: push them from there")
+    };
+    names.iter().map(told).collect()
 }
 
 fn tell(work: &Work, reference: &str, promoted: &Promoted) {

@@ -69,6 +69,13 @@ impl Home {
         Self::owned_by(0)
     }
 
+    /// A home whose user has this in his git configuration.
+    pub(crate) fn with_git_config(text: &str) -> Self {
+        let home = Self::new();
+        std::fs::write(home.path().join("user/.gitconfig"), text).unwrap();
+        home
+    }
+
     /// A home of an ordinary user.
     pub(crate) fn of_nobody() -> Self {
         Self::owned_by(NOBODY)
@@ -129,7 +136,7 @@ impl Home {
             .env("WEALD_HOME", self.home())
             .env("WEALD_MOUNT", self.path().join("mnt"))
             .env("HOME", self.path().join("user"))
-            .env("GIT_CONFIG_GLOBAL", "/dev/null")
+            .env("GIT_CONFIG_GLOBAL", self.path().join("user/.gitconfig"))
             .env("GIT_CONFIG_NOSYSTEM", "1")
             .env("GIT_AUTHOR_NAME", "A")
             .env("GIT_AUTHOR_EMAIL", "a@example.org")

@@ -26,11 +26,13 @@ const ENVIRONMENT: [&str; 9] = [
 ];
 
 /// Settings for every run: no transport by program, no hooks, dead connections end.
-const SETTINGS: [&str; 6] = [
+const SETTINGS: [&str; 7] = [
     "protocol.ext.allow=never",
     "core.hooksPath=/dev/null",
     "core.fsmonitor=false",
     "fetch.recurseSubmodules=no",
+    // Weald reads the refs of its copies by itself.
+    "init.defaultRefFormat=files",
     "http.lowSpeedLimit=1",
     "http.lowSpeedTime=60",
 ];

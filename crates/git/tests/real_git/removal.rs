@@ -7,7 +7,7 @@ use weald_model::{Code, Oid};
 
 fn found(ws: &Path, base: &Oid) -> Vec<(String, u64)> {
     let list = unpushed(ws, &[*base]).unwrap();
-    list.into_iter().map(|UnpushedBranch { branch, commits }| (branch, commits)).collect()
+    list.into_iter().map(|UnpushedBranch { branch, commits, .. }| (branch, commits)).collect()
 }
 
 fn commit(ws: &Path, name: &str) {

@@ -1,0 +1,86 @@
+//! Submodules: the repositories git keeps for them below `modules/` of a git directory.
+//!
+//! A workspace borrows their objects from the source's (`submodule.alternateLocation`, git-config(1)), so what a workspace
+//! was given must stay alive there too: each is pinned like the source itself (see [`crate::pin`]).
+//! Invariant: names come from the directories git made, never from a `.gitmodules`, which is content.
+
+use crate::pin;
+use crate::repo::is_git_dir;
+use crate::{Repository, hash::from_gix};
+use std::path::{Path, PathBuf};
+use weald_model::{Fault, Oid, WorkspaceId};
+
+/// Submodules looked at, and directories looked into to find them; what is beyond is not pinned.
+const MODULES_MAX: usize = 1_000;
+const DIRS_MAX: usize = 10_000;
+
+/// The repository of a submodule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Module {
+    /// Its name, which is its path unless somebody chose otherwise; those within others after a `/`.
+    pub name: String,
+    /// Its git directory, relative to that of the repository it belongs to.
+    pub below: PathBuf,
+}
+
+/// The submodules that were initialised in a repository, and theirs.
+pub(crate) fn modules(git_dir: &Path) -> Vec<Module> {
+    let mut found = Vec::new();
+    let mut todo = vec![(PathBuf::from("modules"), String::new())];
+    let mut dirs = 0;
+    while let Some((below, name)) = todo.pop() {
+        let Ok(entries) = std::fs::read_dir(git_dir.join(&below)) else { continue };
+        for entry in entries.flatten() {
+            dirs += 1;
+            if dirs > DIRS_MAX || found.len() >= MODULES_MAX {
+                return found;
+            }
+            // A link could lead anywhere, or around.
+            if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                continue;
+            }
+            let below = below.join(entry.file_name());
+            let part = entry.file_name().to_string_lossy().into_owned();
+            let name = if name.is_empty() { part } else { format!("{name}/{part}") };
+            if is_git_dir(&git_dir.join(&below)) {
+                todo.push((below.join("modules"), name.clone()));
+                found.push(Module { name, below });
+            } else {
+                todo.push((below, name));
+            }
+        }
+    }
+    found.sort_by(|a, b| a.name.cmp(&b.name));
+    found
+}
+
+/// Keeps alive for a workspace what the source's submodules have now.
+///
+/// Errors: as of [`pin::pin`].
+pub fn pin_modules(source: &Repository, workspace: WorkspaceId) -> Result<(), Fault> {
+    for module in modules(source.common_dir()) {
+        // One that does not open lends nothing either.
+        let Ok(repository) = Repository::open(&source.common_dir().join(&module.below)) else { continue };
+        let mut lines = repository.refs_below("refs/");
+        lines.retain(|line| !line.name.starts_with(b"weald/"));
+        let mut tips: Vec<Oid> = lines.into_iter().map(|line| line.target).collect();
+        tips.sort();
+        tips.dedup();
+        let head = repository.local().head_id().ok().map(|id| from_gix(&id));
+        let Some(commit) = head.or(tips.first().copied()) else { continue };
+        tips.retain(|tip| *tip != commit);
+        pin::pin(&repository, workspace, &commit)?;
+        pin::keep(&repository, workspace, &commit, &tips)?;
+    }
+    Ok(())
+}
+
+/// Takes back what [`pin_modules`] did.
+pub fn unpin_modules(source: &Repository, workspace: WorkspaceId) -> Result<(), Fault> {
+    for module in modules(source.common_dir()) {
+        if let Ok(repository) = Repository::open(&source.common_dir().join(&module.below)) {
+            pin::unpin(&repository, workspace)?;
+        }
+    }
+    Ok(())
+}
