@@ -6,7 +6,7 @@ use crate::files::FILE_BYTES_MAX;
 use crate::record::{Change, Fields};
 use crate::state::State;
 use crate::workspace::Workspace;
-use weald_model::{Attr, Caller, Errno, FileKind, Ino, Result, SetAttr, SetTime};
+use weald_model::{Attr, Caller, Errno, FileKind, Ino, Result, SetAttr, SetTime, Timestamp};
 
 /// Longest value of an extended attribute in bytes (XATTR_SIZE_MAX, linux/limits.h).
 const VALUE_BYTES_MAX: usize = 65_536;
@@ -20,30 +20,20 @@ impl Workspace {
 
     /// Changes attributes and returns the new ones.
     pub fn set_attr(&self, who: &Caller, ino: Ino, set: &SetAttr) -> Result<Attr> {
-        self.change_inode(who, |state, time| {
-            let kind = state.with(&self.base, ino, |inode| Ok(inode.kind))?;
-            match set.size {
-                Some(size) if size > FILE_BYTES_MAX => return Err(Errno::TooBig),
-                Some(_) if kind == FileKind::Dir => return Err(Errno::IsDir),
-                Some(_) if kind != FileKind::File => return Err(Errno::Invalid),
-                _ => {}
-            }
-            let resolve = |set: SetTime| match set {
-                SetTime::Now => time,
-                SetTime::At(at) => at,
-            };
-            let fields = Fields {
-                perm: set.perm.map(|perm| perm & 0o7777),
-                uid: set.uid,
-                gid: set.gid,
-                size: set.size,
-                atime: set.atime.map(resolve),
-                mtime: set.mtime.map(resolve),
-                ctime: set.ctime,
-                drop_privileges: set.size.is_some() && who.kill_privileges,
-            };
-            let nothing = fields == Fields::default();
-            Ok(((!nothing).then_some(Change::Set { ino, fields }), ino))
+        self.editing(&[ino], || {
+            self.change_inode(who, |state, time| {
+                let kind = state.with(&self.base, ino, |inode| Ok(inode.kind))?;
+                match set.size {
+                    Some(size) if size > FILE_BYTES_MAX => return Err(Errno::TooBig),
+                    Some(_) if kind == FileKind::Dir => return Err(Errno::IsDir),
+                    Some(_) if kind != FileKind::File => return Err(Errno::Invalid),
+                    Some(_) => state.must_be_editable(&self.base, ino)?,
+                    None => {}
+                }
+                let fields = fields_of(set, time, who);
+                let nothing = fields == Fields::default();
+                Ok(((!nothing).then_some(Change::Set { ino, fields }), ino))
+            })
         })
     }
 
@@ -120,5 +110,22 @@ impl Workspace {
             true => Change::RemoveXattr { ino, name, perm },
             false => Change::SetXattr { ino, name, value: list.encode(), perm },
         })
+    }
+}
+
+fn fields_of(set: &SetAttr, time: Timestamp, who: &Caller) -> Fields {
+    let resolve = |set: SetTime| match set {
+        SetTime::Now => time,
+        SetTime::At(at) => at,
+    };
+    Fields {
+        perm: set.perm.map(|perm| perm & 0o7777),
+        uid: set.uid,
+        gid: set.gid,
+        size: set.size,
+        atime: set.atime.map(resolve),
+        mtime: set.mtime.map(resolve),
+        ctime: set.ctime,
+        drop_privileges: set.size.is_some() && who.kill_privileges,
     }
 }

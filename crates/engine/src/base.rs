@@ -1,6 +1,7 @@
 //! The immutable part of a workspace: a manifest, the source of its content, and who owns its files.
 
 use crate::content::{Content, Origin};
+use crate::fetching::Fetching;
 use crate::state::{Body, Dent, Inode, Target};
 use std::ops::Range;
 use std::sync::Arc;
@@ -21,13 +22,15 @@ pub struct Base {
 struct Tree {
     manifest: Manifest,
     source: Arc<dyn Source>,
+    fetching: Arc<Fetching>,
 }
 
 impl Base {
     /// A base over a tree: files belong to `uid` and `gid` and carry the manifest's time.
     pub fn new(manifest: Manifest, source: Arc<dyn Source>, uid: u32, gid: u32) -> Self {
         let time = manifest.time();
-        Self { tree: Some(Tree { manifest, source }), uid, gid, time }
+        let tree = Tree { manifest, source, fetching: Arc::default() };
+        Self { tree: Some(tree), uid, gid, time }
     }
 
     /// The empty base of a plain directory's workspace: a root directory made at `time`.
@@ -133,6 +136,16 @@ impl Base {
     pub(crate) fn blob(&self, ino: Ino) -> Result<(Oid, &Arc<dyn Source>)> {
         let tree = self.tree.as_ref().ok_or(Errno::Io)?;
         Ok((tree.manifest.node(ino).map_err(|_| Errno::Io)?.oid, &tree.source))
+    }
+
+    /// The size of a base node's content as far as it is known by now. Asks nobody.
+    pub(crate) fn known_size(&self, ino: Ino) -> Option<u64> {
+        self.tree.as_ref()?.manifest.size(ino).ok()?
+    }
+
+    /// What fetching content needs.
+    pub(crate) fn far_parts(&self) -> Option<(&Manifest, &Arc<dyn Source>, &Fetching)> {
+        self.tree.as_ref().map(|tree| (&tree.manifest, &tree.source, &*tree.fetching))
     }
 
     fn dir(&self, subdirs: u32, parent: Ino) -> Inode {

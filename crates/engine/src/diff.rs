@@ -116,20 +116,29 @@ impl Walk<'_> {
             (None, None) => return Ok(true),
             _ => has_content(a.as_ref()) || has_content(b.as_ref()),
         };
-        let attr = |inode: Option<Arc<Inode>>, dent: Option<Dent>| {
-            inode.zip(dent).map(|(inode, dent)| inode.attr(dent.ino))
+        let attr = |past: &Past, inode: Option<Arc<Inode>>, dent: Option<Dent>| {
+            inode.zip(dent).map(|(inode, dent)| inode.attr(&past.base, dent.ino))
         };
-        let (old, new) = (attr(a, old), attr(b, new));
+        let (old, new) = (attr(self.a, a, old), attr(self.b, b, new));
         Ok((self.each)(Difference { path: self.path.clone(), old, new, content }))
     }
 
     fn content_differs(&self, (a_ino, a): (Ino, &Inode), (b_ino, b): (Ino, &Inode)) -> Result<bool> {
+        if !has_content_kind(a.kind) {
+            return Ok(false);
+        }
+        if !a.is_sized() || !b.is_sized() {
+            // What the source has under two ids is not the same, and under one it is.
+            if let (Some(a), Some(b)) = (a.whole_base(&self.a.base), b.whole_base(&self.b.base)) {
+                return Ok(self.a.base.blob(a)?.0 != self.b.base.blob(b)?.0);
+            }
+        }
+        let size = self.a.size(a_ino)?;
         match a.kind {
-            _ if !has_content_kind(a.kind) => Ok(false),
-            _ if a.size != b.size => Ok(true),
+            _ if size != self.b.size(b_ino)? => Ok(true),
             FileKind::Symlink => Ok(self.a.read_link(a_ino)? != self.b.read_link(b_ino)?),
             _ if self.dirty.is_some() && a.content()?.is_same(b.content()?) => Ok(false),
-            _ => self.bytes_differ(a_ino, b_ino, a.size),
+            _ => self.bytes_differ(a_ino, b_ino, size),
         }
     }
 
@@ -141,8 +150,8 @@ impl Walk<'_> {
             let new = self.b.pieces(b, at, COMPARE_BYTES)?;
             if !self.is_same_place(&old, &new)? {
                 let (mut one, mut other) = (Vec::new(), Vec::new());
-                self.a.shared.read_pieces(&self.a.base, &old, &mut one)?;
-                self.b.shared.read_pieces(&self.b.base, &new, &mut other)?;
+                self.a.read(a, at, COMPARE_BYTES, &mut one)?;
+                self.b.read(b, at, COMPARE_BYTES, &mut other)?;
                 if one != other {
                     return Ok(true);
                 }
@@ -177,11 +186,12 @@ impl Walk<'_> {
     }
 }
 
-/// True when all that is told of an inode beside its content is the same.
+/// True when all that is told of an inode beside its content, which is the same, is the same.
 fn is_alike(a: &Inode, b: &Inode) -> bool {
     let plain = |inode: &Inode| (inode.kind, inode.perm, inode.uid, inode.gid, inode.rdev);
     let is_dir = a.kind == FileKind::Dir;
-    plain(a) == plain(b) && a.xattrs == b.xattrs && (is_dir || (a.size, a.mtime) == (b.size, b.mtime))
+    let same_size = a.size == b.size || !a.is_sized() || !b.is_sized();
+    plain(a) == plain(b) && a.xattrs == b.xattrs && (is_dir || same_size && a.mtime == b.mtime)
 }
 
 fn has_content(inode: Option<&Arc<Inode>>) -> bool {

@@ -2,6 +2,7 @@
 //!
 //! A read collects the extents it needs under the state's lock and reads them without it. A write above the inline
 //! limit stores its bytes before it takes the lock; what is stored for a write that then fails is never referred to.
+//! Content that is elsewhere makes all of this fail with `Errno::Unfetched`: read next `far`.
 
 use crate::base::Base;
 use crate::content::{Origin, Piece};
@@ -48,17 +49,21 @@ impl Workspace {
             }
         };
         let drop_privileges = who.kill_privileges;
-        self.change_with(who, inline, |state, _| {
-            state.with(&self.base, ino, |inode| inode.content().map(|_| ()))?;
-            Ok((Some(Change::Write { ino, offset, len, stored, drop_privileges }), ()))
+        self.editing(&[ino], || {
+            self.change_with(who, inline, |state, _| {
+                state.must_be_editable(&self.base, ino)?;
+                Ok((Some(Change::Write { ino, offset, len, stored, drop_privileges }), ()))
+            })
         })
     }
 
     /// Gives a file the content of an immutable stored file, replacing what it had.
     pub fn attach(&self, who: &Caller, ino: Ino, hash: [u8; 32], len: u64) -> Result<()> {
-        self.change(who, |state, _| {
-            state.with(&self.base, ino, |inode| inode.content().map(|_| ()))?;
-            Ok(Some(Change::Attach { ino, hash, len }))
+        self.editing(&[ino], || {
+            self.change(who, |state, _| {
+                state.must_be_editable(&self.base, ino)?;
+                Ok(Some(Change::Attach { ino, hash, len }))
+            })
         })
     }
 
@@ -71,9 +76,11 @@ impl Workspace {
             return Err(Errno::TooBig);
         }
         let drop_privileges = who.kill_privileges;
-        self.change(who, |state, _| {
-            state.with(&self.base, ino, |inode| inode.content().map(|_| ()))?;
-            Ok(Some(Change::Allocate { ino, offset, len, mode, drop_privileges }))
+        self.editing(&[ino], || {
+            self.change(who, |state, _| {
+                state.must_be_editable(&self.base, ino)?;
+                Ok(Some(Change::Allocate { ino, offset, len, mode, drop_privileges }))
+            })
         })
     }
 
@@ -81,13 +88,13 @@ impl Workspace {
     pub fn seek(&self, ino: Ino, offset: u64, what: Seek) -> Result<u64> {
         let state = self.read_state();
         state.with(&self.base, ino, |inode: &Inode| {
-            let content = inode.content()?;
-            if offset >= inode.size {
+            let (content, size) = (inode.content()?, inode.size_here(&self.base)?);
+            if offset >= size {
                 return Err(Errno::NoAddress);
             }
             match what {
-                Seek::Data => content.next_data(offset, inode.size).ok_or(Errno::NoAddress),
-                Seek::Hole => Ok(content.next_hole(offset, inode.size)),
+                Seek::Data => content.next_data(offset, size).ok_or(Errno::NoAddress),
+                Seek::Hole => Ok(content.next_hole(offset, size)),
             }
         })
     }
@@ -104,18 +111,22 @@ impl Workspace {
         len: u64,
     ) -> Result<u64> {
         let drop_privileges = who.kill_privileges;
-        self.change_with(who, &[], |state, _| {
-            let size = state.with(&self.base, from, |inode| inode.content().map(|_| inode.size))?;
-            state.with(&self.base, to, |inode| inode.content().map(|_| ()))?;
-            let len = len.min(size.saturating_sub(from_offset));
-            if to_offset.checked_add(len).is_none_or(|end| end > FILE_BYTES_MAX) {
-                return Err(Errno::TooBig);
-            }
-            if from == to && from_offset < to_offset.saturating_add(len) && to_offset < from_offset + len {
-                return Err(Errno::Invalid);
-            }
-            let change = Change::Copy { from, from_offset, to, to_offset, len, drop_privileges };
-            Ok(((len > 0).then_some(change), len))
+        self.editing(&[from, to], || {
+            self.change_with(who, &[], |state, _| {
+                state.must_be_editable(&self.base, from)?;
+                state.must_be_editable(&self.base, to)?;
+                let size = state.with(&self.base, from, |inode| Ok(inode.size))?;
+                let len = len.min(size.saturating_sub(from_offset));
+                if to_offset.checked_add(len).is_none_or(|end| end > FILE_BYTES_MAX) {
+                    return Err(Errno::TooBig);
+                }
+                let is_forward = from_offset < to_offset.saturating_add(len);
+                if from == to && is_forward && to_offset < from_offset + len {
+                    return Err(Errno::Invalid);
+                }
+                let change = Change::Copy { from, from_offset, to, to_offset, len, drop_privileges };
+                Ok(((len > 0).then_some(change), len))
+            })
         })
     }
 
@@ -128,8 +139,8 @@ impl State {
     /// What up to `size` bytes from `offset` are made of; fewer at the end of the file.
     pub(crate) fn pieces(&self, base: &Base, ino: Ino, offset: u64, size: usize) -> Result<Vec<Piece>> {
         self.with(base, ino, |inode| {
-            let end = inode.size.min(offset.saturating_add(size as u64));
             let content = inode.content()?;
+            let end = inode.size_here(base)?.min(offset.saturating_add(size as u64));
             Ok(if offset < end { content.pieces(offset, end) } else { Vec::new() })
         })
     }

@@ -15,6 +15,8 @@ mod base;
 mod changes;
 mod content;
 mod diff;
+mod far;
+mod fetching;
 mod files;
 pub mod flush;
 mod given_back;

@@ -48,7 +48,7 @@ impl Past {
         });
     }
 
-    /// The attributes of an inode.
+    /// The attributes of an inode; a size that is not known by now is said to be so.
     pub fn attr(&self, ino: Ino) -> Result<Attr> {
         self.state.attr(&self.base, ino)
     }
@@ -85,13 +85,15 @@ impl Past {
 
     /// Appends up to `size` bytes from `offset` to `out`; fewer at the end of the file.
     pub fn read(&self, ino: Ino, offset: u64, size: usize, out: &mut Vec<u8>) -> Result<()> {
-        let pieces = self.pieces(ino, offset, size)?;
-        self.shared.read_pieces(&self.base, &pieces, out)
+        self.with_content(ino, || {
+            let pieces = self.pieces(ino, offset, size)?;
+            self.shared.read_pieces(&self.base, &pieces, out)
+        })
     }
 
     /// The target of a symbolic link.
     pub fn read_link(&self, ino: Ino) -> Result<Vec<u8>> {
-        self.shared.read_target(&self.base, &self.state.target(&self.base, ino)?)
+        self.with_content(ino, || self.shared.read_target(&self.base, &self.state.target(&self.base, ino)?))
     }
 
     /// The value of an extended attribute; ENODATA when there is none.

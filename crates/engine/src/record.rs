@@ -150,6 +150,11 @@ pub(crate) enum Change {
         table: [u8; 32],
         pieces: Vec<Piece>,
     },
+    /// The size of a base file that was not known when its base was listed: what is done to its content counts on it.
+    Sized {
+        ino: Ino,
+        size: u64,
+    },
     /// From here on files that are opened for reading are recorded, or no longer.
     Reads {
         on: bool,
@@ -386,6 +391,11 @@ impl Change {
                 w.ino(*ino);
                 w.bool(*executes);
             }
+            Change::Sized { ino, size } => {
+                w.tag(26);
+                w.ino(*ino);
+                w.number(*size);
+            }
             Change::DropSnapshot { id } => {
                 w.tag(16);
                 w.number(id.0);
@@ -484,6 +494,7 @@ impl Change {
             },
             22 => Change::Moved { table: r.raw()?, pieces: r.pieces()? },
             23 => Change::Reads { on: r.bool()? },
+            26 => Change::Sized { ino: r.ino()?, size: r.number()? },
             24 => Change::Opened { ino: r.ino()?, executes: r.bool()? },
             19 => Change::Program { number: r.small()?, name: program_name(r.bytes()?)? },
             _ => return Err(Malformed("unknown change")),

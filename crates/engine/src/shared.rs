@@ -330,11 +330,9 @@ impl Shared {
             return Ok(blob);
         }
         let bytes = source.blob(&oid).map_err(|error| match error {
+            SourceError::Unfetched(_) => Errno::Unfetched,
             SourceError::Interrupted => Errno::Interrupted,
-            SourceError::Missing(_)
-            | SourceError::Damaged(..)
-            | SourceError::Unavailable(_)
-            | SourceError::Unfetched(_) => Errno::Io,
+            SourceError::Missing(_) | SourceError::Damaged(..) | SourceError::Unavailable(_) => Errno::Io,
         })?;
         if bytes.len() > self.cache().bytes_max / 2 {
             let hash = self.cas.put(&bytes).map_err(|error| error.errno())?;

@@ -10,12 +10,14 @@ use crate::persistent_map::Map;
 use crate::record::XattrList;
 use std::cmp::Ordering;
 use std::sync::Arc;
+use weald_model::attr::SIZE_UNKNOWN;
 use weald_model::{Attr, Errno, FileKind, Ino, Name, Result, Timestamp};
 
 mod apply;
 mod check;
 mod compare;
 mod extents;
+mod far;
 mod feed;
 mod parts;
 mod restore;
@@ -71,6 +73,8 @@ pub(crate) struct Inode {
     pub(crate) gid: u32,
     pub(crate) nlink: u32,
     pub(crate) rdev: u32,
+    /// [`SIZE_UNKNOWN`] for a base node whose size the manifest does not have: then its body is the whole of that, and
+    /// nothing was done to its content.
     pub(crate) size: u64,
     pub(crate) atime: Timestamp,
     pub(crate) mtime: Timestamp,
@@ -133,9 +137,11 @@ impl Inode {
         if let Body::File(content) = &self.body { content.private() } else { 0 }
     }
 
-    /// What stat(2) tells.
-    pub(crate) fn attr(&self, ino: Ino) -> Attr {
+    /// What stat(2) tells; the size is [`SIZE_UNKNOWN`](weald_model::attr::SIZE_UNKNOWN) as long as it is not known.
+    pub(crate) fn attr(&self, base: &Base, ino: Ino) -> Attr {
+        let known = self.known_size(base);
         let allocated = match &self.body {
+            Body::File(_) if !self.is_sized() => known.unwrap_or(0),
             Body::File(content) => content.allocated(),
             Body::Dir { .. } => DIR_BYTES,
             Body::Plain | Body::Target(_) => 0,
@@ -148,7 +154,7 @@ impl Inode {
             uid: self.uid,
             gid: self.gid,
             rdev: self.rdev,
-            size: self.size,
+            size: known.unwrap_or(SIZE_UNKNOWN),
             blocks: allocated.div_ceil(BLOCK_BYTES) * (BLOCK_BYTES / 512),
             atime: self.atime,
             mtime: self.mtime,
@@ -200,7 +206,7 @@ impl State {
 
     /// The attributes of an inode.
     pub(crate) fn attr(&self, base: &Base, ino: Ino) -> Result<Attr> {
-        self.with(base, ino, |inode| Ok(inode.attr(ino)))
+        self.with(base, ino, |inode| Ok(inode.attr(base, ino)))
     }
 
     /// The inode itself; None when it does not exist.

@@ -35,6 +35,11 @@ impl LazySource {
         Self { far, near: Mutex::default() }
     }
 
+    /// The far side.
+    pub fn far(&self) -> &MemorySource {
+        &self.far
+    }
+
     /// How many blobs each round trip so far asked for. One that failed counts, too.
     pub fn trips(&self) -> Vec<usize> {
         self.near().trips.clone()

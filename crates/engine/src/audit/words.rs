@@ -8,7 +8,7 @@ use weald_model::{FileKind, Ino, Name};
 use weald_store::log::reclaim::Piece;
 
 /// Fills in what was done, and keeps the names up to date. False for what is no act of anybody's: the end of an
-/// inode that had no name any more.
+/// inode that had no name any more, a size that became known.
 pub(super) fn tell(change: &Change, logged: &mut Logged, names: &mut Names) -> bool {
     match change {
         Change::Origin { parent, .. } => {
@@ -59,7 +59,7 @@ pub(super) fn tell(change: &Change, logged: &mut Logged, names: &mut Names) -> b
             names.forget(*ino);
             return false;
         }
-        Change::Program { .. } => return false,
+        Change::Program { .. } | Change::Sized { .. } => return false,
         Change::Write { .. } | Change::Attach { .. } | Change::Allocate { .. } | Change::Copy { .. } => {
             content(change, logged, names);
         }

@@ -72,6 +72,7 @@ fn sample() -> impl Strategy<Value = Record> {
                 occasion: Occasion::Timer,
             },
             22 => Change::Reads { on: small % 2 == 0 },
+            24 => Change::Sized { ino, size: number },
             23 => Change::Opened { ino, executes: small % 2 == 0 },
             19 => Change::Reclaimed {
                 pieces: vec![Piece { file: small, from: number / 2, to: number / 2 + u64::from(small) }],

@@ -78,6 +78,7 @@ impl State {
             | Change::Moved { .. }
             | Change::Reads { .. }
             | Change::Opened { .. }
+            | Change::Sized { .. }
             | Change::Purge { .. }
             | Change::Snapshot { .. }
             | Change::DropSnapshot { .. }
@@ -96,6 +97,7 @@ impl State {
             | Change::Reclaimed { .. }
             | Change::Moved { .. }
             | Change::Opened { .. } => Ok(()),
+            Change::Sized { ino, size } => self.learn_size(base, *ino, *size),
             Change::Reads { on } => {
                 self.history.logs_reads = *on;
                 Ok(())
@@ -130,6 +132,7 @@ impl State {
                 })
             }
             Change::Copy { from, from_offset, to, to_offset, len, drop_privileges } => {
+                self.must_be_sized(base, *from)?;
                 let pieces = self.with(base, *from, |inode| {
                     Ok(inode.content()?.pieces(*from_offset, from_offset + len))
                 })?;
@@ -212,7 +215,7 @@ impl State {
         let inode = self.inode_mut(base, ino)?;
         inode.nlink += 1;
         inode.ctime = time;
-        let (kind, size, first) = (inode.kind, inode.size, inode.nlink == 1);
+        let (kind, size, first) = (inode.kind, inode.counted_size(), inode.nlink == 1);
         if first {
             self.orphans.remove(&ino);
             self.count(kind, size as i64, 1);
@@ -333,6 +336,7 @@ impl State {
         lose_privileges: bool,
         change: impl FnOnce(&mut Inode, &mut Content),
     ) -> Result<()> {
+        self.must_be_sized(base, ino)?;
         let inode = self.inode_mut(base, ino)?;
         let Body::File(content) = &mut inode.body else { return Err(Errno::Io) };
         let mut content = std::mem::take(content);
@@ -359,7 +363,7 @@ impl State {
         inode.ctime = time;
         let left = inode.nlink.checked_sub(1).ok_or(Errno::Io)?;
         inode.nlink = if dent.kind == FileKind::Dir { 0 } else { left };
-        let (size, gone) = (inode.size, inode.nlink == 0);
+        let (size, gone) = (inode.counted_size(), inode.nlink == 0);
         if gone {
             self.orphans.insert(dent.ino, ());
             self.count(dent.kind, -(size as i64), -1);

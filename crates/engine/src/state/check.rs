@@ -29,7 +29,7 @@ impl State {
             }
             if matches!(inode.kind, FileKind::File | FileKind::Symlink) {
                 files += 1;
-                size_bytes += inode.size;
+                size_bytes += inode.counted_size();
             }
         }
         let mut private = 0;

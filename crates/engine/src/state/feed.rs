@@ -149,6 +149,7 @@ fn subjects(change: &Change, tell: &mut impl FnMut(Subject)) {
         | Change::Moved { .. }
         | Change::Reads { .. }
         | Change::Opened { .. }
+        | Change::Sized { .. }
         | Change::Purge { .. }
         | Change::Snapshot { .. }
         | Change::DropSnapshot { .. }

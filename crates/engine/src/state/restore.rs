@@ -345,7 +345,7 @@ impl<'a> PathRestore<'a> {
             Body::Dir { parent: above } => *above = parent,
             _ => made.nlink = 1,
         }
-        let (kind, size) = (made.kind, made.size);
+        let (kind, size) = (made.kind, made.counted_size());
         self.next.replace(ino, inode);
         self.next.count(kind, size as i64, 1);
         self.home.insert(dent.ino, ino);

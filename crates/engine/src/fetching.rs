@@ -1,0 +1,332 @@
+//! Bringing base content here that is elsewhere, in few round trips.
+//!
+//! Whoever misses a file fetches with it what is likely to be asked for next: the rest of its directory, then what
+//! follows in the order of paths, then what comes before. While misses follow each other soon, each asks for twice as
+//! much. Who misses what is on its way already waits for that.
+//! Invariant: nothing is asked for twice at once; no lock is held while a source is asked. What a failed fetch leaves
+//! behind is as if it had not been made.
+
+use crate::base::Base;
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use weald_model::{Errno, Ino, Oid, Result, Source, SourceError, Timestamp, TreeKind, Wait};
+use weald_store::manifest::{Manifest, ManifestError};
+
+/// Blobs asked for with the first miss.
+const BATCH_MIN: usize = 32;
+/// Blobs asked for at most.
+const BATCH_MAX: usize = 512;
+/// Bytes that a batch shall not be larger than, judged by the last one.
+const BATCH_BYTES: u64 = 64 << 20;
+/// Misses that are no further apart follow each other.
+const SOON_SECS: i64 = 2;
+/// Nodes looked at for a batch.
+const LOOKED_AT_MAX: usize = 1 << 16;
+/// While another's fetch is waited for, between two looks: a call is enough, this is for the worst case.
+const LOOK_INTERVAL: Duration = Duration::from_secs(10);
+
+/// What is on its way to a base, and how misses came.
+#[derive(Default)]
+pub(crate) struct Fetching {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    on_its_way: HashMap<Oid, Arc<Flight>>,
+    batch: usize,
+    /// When the last fetch began or ended.
+    last: Option<Timestamp>,
+    /// Bytes of a blob in the last one, on average.
+    average: u64,
+}
+
+/// One fetch and those who wait for it.
+#[derive(Default)]
+struct Flight {
+    state: Mutex<FlightState>,
+}
+
+#[derive(Default)]
+struct FlightState {
+    outcome: Option<std::result::Result<(), SourceError>>,
+    waiting: Vec<Wait>,
+}
+
+/// What one miss leads to.
+enum Plan {
+    /// It is on its way.
+    Join(Arc<Flight>),
+    /// These are to be fetched, what was missed first.
+    Lead(Arc<Flight>, Vec<(Ino, Oid)>),
+}
+
+impl Fetching {
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Flight {
+    fn state(&self) -> MutexGuard<'_, FlightState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for its end. None when called back before.
+    fn wait(&self, wait: &Wait) -> Option<std::result::Result<(), SourceError>> {
+        self.state().waiting.push(wait.clone());
+        loop {
+            if let Some(outcome) = &self.state().outcome {
+                return Some(outcome.clone());
+            }
+            if wait.is_cancelled() {
+                return None;
+            }
+            wait.park(LOOK_INTERVAL);
+        }
+    }
+
+    fn end(&self, outcome: std::result::Result<(), SourceError>) {
+        let mut state = self.state();
+        state.outcome = Some(outcome);
+        let waiting = std::mem::take(&mut state.waiting);
+        drop(state);
+        waiting.iter().for_each(Wait::wake);
+    }
+}
+
+/// One base, and the clock.
+struct Round<'a> {
+    manifest: &'a Manifest,
+    source: &'a dyn Source,
+    fetching: &'a Fetching,
+    now: &'a dyn Fn() -> Timestamp,
+}
+
+impl Base {
+    /// Brings the content of a base node here, and with it its size. EINTR once `wait` is cancelled, EIO when it cannot
+    /// be had now.
+    pub(crate) fn fetch(&self, ino: Ino, now: &dyn Fn() -> Timestamp, wait: &Wait) -> Result<()> {
+        let (manifest, source, fetching) = self.far_parts().ok_or(Errno::Io)?;
+        let round = Round { manifest, source: &**source, fetching, now };
+        let wanted = (ino, manifest.node(ino).map_err(|_| Errno::Io)?.oid);
+        loop {
+            if round.learn(&[wanted]) {
+                return Ok(());
+            }
+            if wait.is_cancelled() {
+                return Err(Errno::Interrupted);
+            }
+            match round.plan(wanted)? {
+                Plan::Join(flight) => match flight.wait(wait) {
+                    // It may have been another one that could not be had; and who gave up there did not do so here.
+                    Some(Ok(()) | Err(SourceError::Interrupted | SourceError::Missing(_))) => {}
+                    Some(Err(SourceError::Damaged(..) | SourceError::Unfetched(_))) => {}
+                    Some(Err(SourceError::Unavailable(_))) if round.learn(&[wanted]) => return Ok(()),
+                    Some(Err(SourceError::Unavailable(_))) => return Err(Errno::Io),
+                    None => return Err(Errno::Interrupted),
+                },
+                Plan::Lead(flight, batch) => return round.lead(&flight, &batch, wait),
+            }
+        }
+    }
+}
+
+impl Round<'_> {
+    /// Learns the sizes of what is here. True when all of it is.
+    fn learn(&self, nodes: &[(Ino, Oid)]) -> bool {
+        let ids: Vec<Oid> = nodes.iter().map(|(_, oid)| *oid).collect();
+        let sizes = self.source.blob_sizes(&ids);
+        let here = nodes.iter().zip(&sizes).filter_map(|((ino, _), size)| Some((*ino, *size.as_ref().ok()?)));
+        let here: Vec<(Ino, u64)> = here.collect();
+        self.manifest.learn_sizes(&here);
+        here.len() == nodes.len()
+    }
+
+    /// Says who fetches what was missed, and marks what goes with it.
+    fn plan(&self, wanted: (Ino, Oid)) -> Result<Plan> {
+        let mut inner = self.fetching.inner();
+        if let Some(flight) = inner.on_its_way.get(&wanted.1) {
+            return Ok(Plan::Join(flight.clone()));
+        }
+        let count = inner.next_batch((self.now)());
+        let mut batch = Batch::new(self.manifest, &inner.on_its_way, count);
+        batch.fill(wanted).map_err(|_| Errno::Io)?;
+        let batch = batch.nodes;
+        let flight = Arc::new(Flight::default());
+        for (_, oid) in &batch {
+            inner.on_its_way.insert(*oid, flight.clone());
+        }
+        Ok(Plan::Lead(flight, batch))
+    }
+
+    fn lead(&self, flight: &Arc<Flight>, batch: &[(Ino, Oid)], wait: &Wait) -> Result<()> {
+        let landed = Landing { fetching: self.fetching, flight, batch };
+        let outcome = self.fetch(batch, wait);
+        let is_here = self.learn(&batch[..1]);
+        self.note(batch);
+        landed.with(outcome.clone());
+        match outcome {
+            _ if is_here => Ok(()),
+            Err(SourceError::Interrupted) => Err(Errno::Interrupted),
+            _ => Err(Errno::Io),
+        }
+    }
+
+    fn fetch(&self, batch: &[(Ino, Oid)], wait: &Wait) -> std::result::Result<(), SourceError> {
+        // Some may be here without being known to be.
+        let absent: Vec<Oid> = {
+            let ids: Vec<Oid> = batch.iter().map(|(_, oid)| *oid).collect();
+            let sizes = self.source.blob_sizes(&ids);
+            ids.into_iter().zip(sizes).filter(|(_, size)| size.is_err()).map(|(id, _)| id).collect()
+        };
+        let Some(wanted) = absent.first() else { return Ok(()) };
+        let outcome = self.source.fetch(&absent, wait);
+        let another = match &outcome {
+            Err(SourceError::Missing(oid) | SourceError::Damaged(oid, _)) => oid != wanted,
+            _ => false,
+        };
+        // One that cannot be had must not keep the others away.
+        if another && absent.len() > 1 { self.source.fetch(&absent[..1], wait) } else { outcome }
+    }
+
+    /// Learns from a batch that came, or from what of it did.
+    fn note(&self, batch: &[(Ino, Oid)]) {
+        self.learn(batch);
+        let sizes = batch.iter().filter_map(|(ino, _)| self.manifest.size(*ino).ok()?);
+        let (count, bytes) =
+            sizes.fold((0, 0u64), |(count, sum), size| (count + 1, sum.saturating_add(size)));
+        let mut inner = self.fetching.inner();
+        inner.average = bytes.checked_div(count).unwrap_or(0);
+        inner.last = Some((self.now)());
+    }
+}
+
+/// Takes a batch off the list of what is on its way, also when a source panics.
+struct Landing<'a> {
+    fetching: &'a Fetching,
+    flight: &'a Arc<Flight>,
+    batch: &'a [(Ino, Oid)],
+}
+
+impl Landing<'_> {
+    fn with(self, outcome: std::result::Result<(), SourceError>) {
+        self.land(outcome);
+        std::mem::forget(self);
+    }
+
+    fn land(&self, outcome: std::result::Result<(), SourceError>) {
+        let mut inner = self.fetching.inner();
+        for (_, oid) in self.batch {
+            inner.on_its_way.remove(oid);
+        }
+        drop(inner);
+        self.flight.end(outcome);
+    }
+}
+
+impl Drop for Landing<'_> {
+    fn drop(&mut self) {
+        self.land(Err(SourceError::Interrupted));
+    }
+}
+
+impl Inner {
+    /// How many the next fetch asks for.
+    fn next_batch(&mut self, now: Timestamp) -> usize {
+        let is_soon = self.last.is_some_and(|last| (0..=SOON_SECS).contains(&(now.secs - last.secs)));
+        self.batch = if is_soon { (self.batch * 2).clamp(BATCH_MIN, BATCH_MAX) } else { BATCH_MIN };
+        self.last = Some(now);
+        let by_bytes = BATCH_BYTES / self.average.max(1);
+        self.batch.min(usize::try_from(by_bytes).unwrap_or(usize::MAX)).max(1)
+    }
+}
+
+/// A batch being put together.
+struct Batch<'a> {
+    manifest: &'a Manifest,
+    on_its_way: &'a HashMap<Oid, Arc<Flight>>,
+    count: usize,
+    nodes: Vec<(Ino, Oid)>,
+    ids: HashSet<Oid>,
+    looked_at: usize,
+}
+
+impl<'a> Batch<'a> {
+    fn new(manifest: &'a Manifest, on_its_way: &'a HashMap<Oid, Arc<Flight>>, count: usize) -> Self {
+        Self { manifest, on_its_way, count, nodes: Vec::new(), ids: HashSet::new(), looked_at: 0 }
+    }
+
+    fn is_full(&self) -> bool {
+        self.nodes.len() >= self.count || self.looked_at >= LOOKED_AT_MAX
+    }
+
+    /// The node that was missed, and its neighbours: its directory, what follows, what comes before.
+    fn fill(&mut self, (ino, oid): (Ino, Oid)) -> std::result::Result<(), ManifestError> {
+        self.nodes.push((ino, oid));
+        self.ids.insert(oid);
+        let dir = self.manifest.node(ino)?.parent;
+        let siblings = self.manifest.children(dir)?;
+        for at in (ino.0 + 1..siblings.end).chain((siblings.start..ino.0).rev()) {
+            self.take(Ino(at))?;
+        }
+        let mut at = ino;
+        while at != Ino::ROOT && !self.is_full() {
+            let dir = self.manifest.node(at)?.parent;
+            for next in at.0 + 1..self.manifest.children(dir)?.end {
+                self.below(Ino(next), false)?;
+            }
+            at = dir;
+        }
+        let mut at = ino;
+        while at != Ino::ROOT && !self.is_full() {
+            let dir = self.manifest.node(at)?.parent;
+            for next in (self.manifest.children(dir)?.start..at.0).rev() {
+                self.below(Ino(next), true)?;
+            }
+            at = dir;
+        }
+        Ok(())
+    }
+
+    /// A node and everything below it, in the order of paths or against it.
+    fn below(&mut self, root: Ino, backwards: bool) -> std::result::Result<(), ManifestError> {
+        let mut stack = vec![root];
+        while let Some(ino) = stack.pop() {
+            if self.is_full() {
+                break;
+            }
+            self.take(ino)?;
+            let children = self.manifest.children(ino)?.map(Ino);
+            match backwards {
+                true => stack.extend(children),
+                false => stack.extend(children.rev()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds a node, unless it is here or on its way.
+    fn take(&mut self, ino: Ino) -> std::result::Result<(), ManifestError> {
+        if self.is_full() {
+            return Ok(());
+        }
+        self.looked_at += 1;
+        let node = self.manifest.node(ino)?;
+        let has_content = matches!(node.kind, TreeKind::File | TreeKind::Executable | TreeKind::Symlink);
+        // Where sizes were known from the start, they say nothing of content.
+        let may_be_absent = self.manifest.has_all_sizes() || self.manifest.size(ino)?.is_none();
+        if has_content
+            && may_be_absent
+            && !self.on_its_way.contains_key(&node.oid)
+            && self.ids.insert(node.oid)
+        {
+            self.nodes.push((ino, node.oid));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;
