@@ -10,6 +10,7 @@ use crate::protocol::{Detail, DiffRequest};
 use crate::refs::Spot;
 use crate::report::{Bytes, DiffEntry, DiffReport, Totals};
 use weald_engine::{Difference, Past};
+use weald_model::attr::SIZE_UNKNOWN;
 use weald_model::{Attr, Fault, FileKind, Progress, Result as FileResult};
 
 /// Most paths listed: an answer is one line with a limit of its own.
@@ -121,7 +122,7 @@ impl<'a> Listing<'a> {
         let mut entry = DiffEntry {
             kind: kind(shown.kind).to_owned(),
             mode: mode(&shown),
-            size_bytes: shown.size,
+            size_bytes: known(shown.size),
             old_mode: None,
             old_size_bytes: None,
             content: None,
@@ -131,7 +132,7 @@ impl<'a> Listing<'a> {
         };
         if let (Some(old), Some(new)) = (&old, &new) {
             entry.old_mode = Some(mode(old)).filter(|was| *was != mode(new));
-            entry.old_size_bytes = Some(old.size).filter(|was| *was != new.size);
+            entry.old_size_bytes = known(old.size).filter(|was| *was != new.size);
             entry.content = Some(difference.content);
         }
         if self.detail >= Detail::Stat {
@@ -182,12 +183,14 @@ fn side(past: &Past, attr: &Attr, content: bool) -> FileResult<Option<Side>> {
     let bytes = match attr.kind {
         FileKind::Symlink => Some(past.read_link(attr.ino)?),
         FileKind::File if !content => Some(Vec::new()),
-        FileKind::File if attr.size > LINED_BYTES_MAX => None,
-        FileKind::File => {
-            let mut bytes = Vec::new();
-            past.read(attr.ino, 0, usize::try_from(attr.size).unwrap_or(0), &mut bytes)?;
-            Some(bytes)
-        }
+        FileKind::File => match past.size(attr.ino)? {
+            size if size > LINED_BYTES_MAX => None,
+            size => {
+                let mut bytes = Vec::new();
+                past.read(attr.ino, 0, usize::try_from(size).unwrap_or(0), &mut bytes)?;
+                Some(bytes)
+            }
+        },
         _ => return Ok(None),
     };
     let mode = match attr.kind {
@@ -196,6 +199,11 @@ fn side(past: &Past, attr: &Attr, content: bool) -> FileResult<Option<Side>> {
         _ => 0o100_644,
     };
     Ok(Some(Side { mode, bytes }))
+}
+
+/// A size, unless it is one of content that was not fetched yet.
+fn known(size: u64) -> Option<u64> {
+    (size != SIZE_UNKNOWN).then_some(size)
 }
 
 fn kind(kind: FileKind) -> &'static str {

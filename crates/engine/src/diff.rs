@@ -114,7 +114,7 @@ impl Walk<'_> {
                 content
             }
             (None, None) => return Ok(true),
-            _ => has_content(a.as_ref()) || has_content(b.as_ref()),
+            _ => has_content(self.a, a.as_ref()) || has_content(self.b, b.as_ref()),
         };
         let attr = |past: &Past, inode: Option<Arc<Inode>>, dent: Option<Dent>| {
             inode.zip(dent).map(|(inode, dent)| inode.attr(&past.base, dent.ino))
@@ -194,8 +194,9 @@ fn is_alike(a: &Inode, b: &Inode) -> bool {
     plain(a) == plain(b) && a.xattrs == b.xattrs && (is_dir || same_size && a.mtime == b.mtime)
 }
 
-fn has_content(inode: Option<&Arc<Inode>>) -> bool {
-    inode.is_some_and(|inode| has_content_kind(inode.kind) && inode.size > 0)
+fn has_content(past: &Past, inode: Option<&Arc<Inode>>) -> bool {
+    let is_empty = |inode: &Inode| inode.known_size(&past.base) == Some(0);
+    inode.is_some_and(|inode| has_content_kind(inode.kind) && !is_empty(inode))
 }
 
 fn has_content_kind(kind: FileKind) -> bool {

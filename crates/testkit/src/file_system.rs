@@ -7,7 +7,8 @@ use crate::reference::Reference;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use weald_engine::{AllocateMode, Cookie, RemovedEntry, RenameMode, Seek, Workspace, XattrMode};
-use weald_model::{Attr, Caller, Errno, FileKind, Ino, Result, SetAttr};
+use weald_model::attr::SIZE_UNKNOWN;
+use weald_model::{Attr, Caller, Errno, FileKind, Ino, Result, SetAttr, Wait};
 
 /// Entries of a directory: name, inode number, kind.
 pub type Entries = BTreeMap<Vec<u8>, (Ino, FileKind)>;
@@ -142,19 +143,20 @@ impl FileSystem for Reference {
 
 impl FileSystem for Arc<Workspace> {
     fn lookup(&mut self, parent: Ino, name: &[u8]) -> Result<Attr> {
-        Workspace::lookup(self, parent, name)
+        Workspace::lookup(self, parent, name).and_then(|attr| sized(self, attr))
     }
     fn parent_of(&mut self, dir: Ino) -> Result<Ino> {
         Workspace::parent_of(self, dir)
     }
     fn attr(&mut self, ino: Ino) -> Result<Attr> {
-        Workspace::attr(self, ino)
+        Workspace::attr(self, ino).and_then(|attr| sized(self, attr))
     }
     fn set_attr(&mut self, who: &Caller, ino: Ino, set: &SetAttr) -> Result<Attr> {
-        Workspace::set_attr(self, who, ino, set)
+        let attr = fetching(self, &[ino], || Workspace::set_attr(self, who, ino, set))?;
+        sized(self, attr)
     }
     fn read_link(&mut self, ino: Ino) -> Result<Vec<u8>> {
-        Workspace::read_link(self, ino)
+        fetching(self, &[ino], || Workspace::read_link(self, ino))
     }
     fn make_node(
         &mut self,
@@ -173,7 +175,7 @@ impl FileSystem for Arc<Workspace> {
         Workspace::make_tmpfile(self, who, parent, perm)
     }
     fn link(&mut self, who: &Caller, ino: Ino, at: (Ino, &[u8])) -> Result<Attr> {
-        Workspace::link(self, who, ino, at.0, at.1)
+        Workspace::link(self, who, ino, at.0, at.1).and_then(|attr| sized(self, attr))
     }
     fn unlink(&mut self, who: &Caller, at: (Ino, &[u8])) -> Result<RemovedEntry> {
         Workspace::unlink(self, who, at.0, at.1)
@@ -186,20 +188,21 @@ impl FileSystem for Arc<Workspace> {
     }
     fn read(&mut self, ino: Ino, offset: u64, size: usize) -> Result<Vec<u8>> {
         let mut out = Vec::new();
-        Workspace::read(self, ino, offset, size, &mut out)?;
+        fetching(self, &[ino], || Workspace::read(self, ino, offset, size, &mut out))?;
         Ok(out)
     }
     fn write(&mut self, who: &Caller, ino: Ino, offset: u64, data: &[u8]) -> Result<()> {
-        Workspace::write(self, who, ino, offset, data)
+        fetching(self, &[ino], || Workspace::write(self, who, ino, offset, data))
     }
     fn allocate(&mut self, who: &Caller, ino: Ino, offset: u64, len: u64, mode: AllocateMode) -> Result<()> {
-        Workspace::allocate(self, who, ino, offset, len, mode)
+        fetching(self, &[ino], || Workspace::allocate(self, who, ino, offset, len, mode))
     }
     fn copy_range(&mut self, who: &Caller, from: (Ino, u64), to: (Ino, u64), len: u64) -> Result<u64> {
-        Workspace::copy_range(self, who, from.0, from.1, to.0, to.1, len)
+        let copy = || Workspace::copy_range(self, who, from.0, from.1, to.0, to.1, len);
+        fetching(self, &[from.0, to.0], copy)
     }
     fn seek(&mut self, ino: Ino, offset: u64, what: Seek) -> Result<u64> {
-        Workspace::seek(self, ino, offset, what)
+        fetching(self, &[ino], || Workspace::seek(self, ino, offset, what))
     }
     fn entries(&mut self, dir: Ino, batch: usize) -> Result<Entries> {
         let mut all = Entries::new();
@@ -240,6 +243,31 @@ impl FileSystem for Arc<Workspace> {
     fn forget(&mut self, ino: Ino) {
         Workspace::forget(self, ino);
     }
+}
+
+/// Runs what may need content that is elsewhere, as a front end does: what is missing is fetched, then it is tried again.
+pub fn fetching<T>(
+    workspace: &Workspace,
+    inos: &[Ino],
+    mut operation: impl FnMut() -> Result<T>,
+) -> Result<T> {
+    loop {
+        match operation() {
+            Err(Errno::Unfetched) => {
+                inos.iter().try_for_each(|ino| workspace.fetch(*ino, &Wait::default()))?;
+            }
+            other => return other,
+        }
+    }
+}
+
+/// The attributes with a size, which may have to be fetched.
+fn sized(workspace: &Workspace, attr: Attr) -> Result<Attr> {
+    if attr.size != SIZE_UNKNOWN {
+        return Ok(attr);
+    }
+    workspace.fetch(attr.ino, &Wait::default())?;
+    Workspace::attr(workspace, attr.ino)
 }
 
 /// One call of a directory stream: at most `batch` entries after a cookie, and the cookie to go on from.

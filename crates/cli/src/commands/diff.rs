@@ -94,8 +94,8 @@ fn remark(entry: &DiffEntry) -> String {
     if let Some(old) = &entry.old_mode {
         parts.push(format!("mode {old} → {}", entry.mode));
     }
-    if let Some(old) = entry.old_size_bytes.filter(|_| entry.kind == "file") {
-        parts.push(format!("{} → {}", words::size(old), words::size(entry.size_bytes)));
+    if let Some((old, new)) = entry.old_size_bytes.zip(entry.size_bytes).filter(|_| entry.kind == "file") {
+        parts.push(format!("{} → {}", words::size(old), words::size(new)));
     }
     if entry.content == Some(false) && entry.old_mode.is_none() {
         parts.push("same content, other time or attributes".to_owned());
@@ -142,7 +142,10 @@ fn stat(report: &DiffReport) {
                 let (added, removed) = ("+".repeat(scaled(count.added)), "-".repeat(scaled(count.removed)));
                 format!("{:>5} {added}{removed}", lines(entry))
             }
-            None => format!("  Bin {} → {} bytes", entry.old_size_bytes.unwrap_or(0), entry.size_bytes),
+            None => {
+                let (old, new) = (entry.old_size_bytes.unwrap_or(0), entry.size_bytes.unwrap_or(0));
+                format!("  Bin {old} → {new} bytes")
+            }
         };
         output::text_line(&format!(" {:width$} | {}", shown(entry), text.trim_end()));
     }

@@ -171,8 +171,8 @@ pub struct DiffEntry {
     pub kind: String,
     /// Type and permissions as in `st_mode`, in octal: `100644`.
     pub mode: String,
-    /// Size.
-    pub size_bytes: u64,
+    /// Size; null for content that was not fetched yet.
+    pub size_bytes: Option<u64>,
     /// What it was, where that differs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub old_mode: Option<String>,

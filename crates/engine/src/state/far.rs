@@ -64,6 +64,25 @@ impl Inode {
         }
     }
 
+    /// True when nobody can see a difference: also when one has its size from a record, and the other beside the state.
+    pub(crate) fn looks_like(&self, other: &Self, base: &Base) -> bool {
+        match (self.is_sized(), other.is_sized()) {
+            (false, true) => self.with_size(base).is_some_and(|sized| sized.is_same(other)),
+            (true, false) => other.with_size(base).is_some_and(|sized| sized.is_same(self)),
+            _ => self.is_same(other),
+        }
+    }
+
+    /// The same with its size as part of it, when that is known.
+    fn with_size(&self, base: &Base) -> Option<Inode> {
+        let (from, size) = (self.unsized_base()?, self.known_size(base)?);
+        let body = match &self.body {
+            Body::File(_) => Body::File(Content::whole(size, Origin::Base(from))),
+            body => body.clone(),
+        };
+        Some(Inode { size, body, ..self.clone() })
+    }
+
     /// The base nodes whose content is part of its own.
     pub(crate) fn base_parts(&self) -> Vec<Ino> {
         match &self.body {

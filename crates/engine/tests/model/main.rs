@@ -32,8 +32,9 @@ fn config(default_cases: u32) -> ProptestConfig {
     }
 }
 
-fn base() -> impl Strategy<Value = Option<Tree>> {
-    prop_oneof![1 => Just(None), 3 => strategy::tree().prop_map(Some)]
+/// A tree, and whether its content is elsewhere.
+fn base() -> impl Strategy<Value = Option<(Tree, bool)>> {
+    prop_oneof![1 => Just(None), 3 => (strategy::tree(), any::<bool>()).prop_map(Some)]
 }
 
 fn limits() -> impl Strategy<Value = Limits> {
@@ -41,8 +42,8 @@ fn limits() -> impl Strategy<Value = Limits> {
 }
 
 /// Runs steps in a new world and compares everything at the end.
-fn run(base: Option<Tree>, limits: Limits, steps: &[steps::Step]) -> Result<(), TestCaseError> {
-    let mut world = World::with_limits(base.as_ref(), limits);
+fn run(base: Option<(Tree, bool)>, limits: Limits, steps: &[steps::Step]) -> Result<(), TestCaseError> {
+    let mut world = World::on(base.as_ref().map(|(tree, is_lazy)| (tree, *is_lazy)), limits);
     for (number, step) in steps.iter().enumerate() {
         world.step(step).map_err(|why| TestCaseError::fail(format!("step {number} {step:?}:\n{why}")))?;
     }

@@ -237,6 +237,10 @@ fn describe_past(past: &Past) -> Result<Description> {
 }
 
 fn node(past: &Past, ino: Ino) -> Result<Node> {
+    // Where content is elsewhere, asking for the size brings it here.
+    if matches!(past.attr(ino)?.kind, FileKind::File | FileKind::Symlink) {
+        past.size(ino)?;
+    }
     let attr = past.attr(ino)?;
     let mut content = Vec::new();
     match attr.kind {

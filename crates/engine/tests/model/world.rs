@@ -19,6 +19,7 @@ use weald_testkit::compare::{
     Clock, Description, Node, Numbers, compare_trees, describe, same, same_outcome,
 };
 use weald_testkit::crash_disk::{CrashDisk, Failure};
+use weald_testkit::lazy::LazySource;
 use weald_testkit::operation::{Operation, Slots, apply};
 use weald_testkit::programs::ToldPrograms;
 use weald_testkit::reference::Reference;
@@ -64,7 +65,7 @@ pub(crate) struct World {
     pub(crate) clock: Arc<FakeClock>,
     pub(crate) shared: Arc<Shared>,
     limits: Limits,
-    base: Base,
+    base: Listed,
     pub(crate) stems: Vec<Stem>,
     pub(crate) forks: u64,
 }
@@ -77,17 +78,21 @@ impl World {
 
     /// One workspace on a base, in a store whose files are as small as `limits` say.
     pub(crate) fn with_limits(base: Option<&Tree>, limits: Limits) -> Self {
+        Self::on(base.map(|tree| (tree, false)), limits)
+    }
+
+    /// The same; true for a base whose content is elsewhere.
+    pub(crate) fn on(base: Option<(&Tree, bool)>, limits: Limits) -> Self {
         let disk = CrashDisk::default();
         let clock = Arc::new(FakeClock::default());
         let shared = open_shared(&disk, &clock, limits);
         let mut reference = Reference::empty(OWNER, OWNER, BASE_TIME);
-        let mut made = Base::empty(OWNER, OWNER, BASE_TIME);
-        if let Some(tree) = base {
+        let made = Listed::new(base);
+        if let Some((tree, _)) = base {
             reference = Reference::from_tree(tree, OWNER, OWNER, BASE_TIME);
-            made = base_of(tree);
         }
         let id = WorkspaceId(1);
-        let engine = Workspace::create(shared.clone(), id, made.clone(), b"note").expect("it can be created");
+        let engine = Workspace::create(shared.clone(), id, made.base(), b"note").expect("it can be created");
         engine.sync().expect("it can be synced");
         let mut stem = Stem::new(id, engine, vec![reference], true);
         stem.note();
@@ -101,7 +106,7 @@ impl World {
 
     /// Opens the first workspace once more, as after a kill.
     pub(crate) fn open_again(&self, shared: Arc<Shared>) -> Arc<Workspace> {
-        Workspace::open(shared, self.stems[0].id, self.base.clone()).expect("it opens again")
+        Workspace::open(shared, self.stems[0].id, self.base.base()).expect("it opens again")
     }
 
     /// Does one step and checks what must hold.
@@ -174,7 +179,7 @@ impl World {
         }
         self.shared = open_shared(&self.disk, &self.clock, self.limits);
         for (stem, (before, snapshots)) in self.stems.iter_mut().zip(before) {
-            stem.engine = Workspace::open(self.shared.clone(), stem.id, self.base.clone())
+            stem.engine = Workspace::open(self.shared.clone(), stem.id, self.base.base())
                 .map_err(|error| format!("{} does not open again: {error}", stem.id))?;
             let after = describe(&mut stem.engine, &stem.slots).map_err(|error| error.to_string())?;
             if let Some(difference) = first_difference(&before, &after) {
@@ -196,7 +201,7 @@ impl World {
         self.disk = self.disk.crash(seed);
         self.shared = open_shared(&self.disk, &self.clock, self.limits);
         for mut stem in std::mem::take(&mut self.stems) {
-            match Workspace::open(self.shared.clone(), stem.id, self.base.clone()) {
+            match Workspace::open(self.shared.clone(), stem.id, self.base.base()) {
                 Ok(engine) => {
                     stem.engine = engine;
                     stem.recover()?;
@@ -402,13 +407,27 @@ pub(crate) fn open_shared(disk: &CrashDisk, clock: &Arc<FakeClock>, limits: Limi
 }
 
 /// A base that shows a tree.
-pub(crate) fn base_of(tree: &Tree) -> Base {
-    let source = Arc::new(MemorySource::default());
-    let id: Oid = source.add(tree);
-    let bytes = Manifest::build(&*source, &id, BASE_TIME, &Silent).expect("a random tree is a good tree");
-    let manifest = Manifest::open(Map::from_bytes(bytes)).expect("a built manifest opens");
-    let source: Arc<dyn Source> = source;
-    Base::new(manifest, source, OWNER, OWNER)
+struct Listed(Option<(Vec<u8>, Arc<dyn Source>)>);
+
+impl Listed {
+    fn new(tree: Option<(&Tree, bool)>) -> Self {
+        let Some((tree, is_lazy)) = tree else { return Self(None) };
+        let memory = Arc::new(MemorySource::default());
+        let id: Oid = memory.add(tree);
+        let source: Arc<dyn Source> = match is_lazy {
+            false => memory,
+            true => Arc::new(LazySource::new(memory)),
+        };
+        let bytes = Manifest::build(&*source, &id, BASE_TIME, &Silent).expect("a random tree is a good tree");
+        Self(Some((bytes, source)))
+    }
+
+    /// The base anew: what was learnt of sizes is forgotten, and so does not matter.
+    fn base(&self) -> Base {
+        let Some((bytes, source)) = &self.0 else { return Base::empty(OWNER, OWNER, BASE_TIME) };
+        let manifest = Manifest::open(Map::from_bytes(bytes.clone())).expect("a built manifest opens");
+        Base::new(manifest, source.clone(), OWNER, OWNER)
+    }
 }
 
 fn first_difference(before: &Description, after: &Description) -> Option<String> {
