@@ -5,6 +5,7 @@
 use clap::{Args, Parser, Subcommand, ValueHint};
 use std::ffi::OsString;
 use std::path::PathBuf;
+use weald_daemon::protocol::Depth;
 
 const AFTER_HELP: &str = "\
 Inside a workspace, WS may be left out. Every command has --json.
@@ -115,9 +116,12 @@ pub(crate) struct CreateArgs {
     /// Make this branch and stand on it
     #[arg(long, short, value_name = "B")]
     pub(crate) branch: Option<String>,
-    /// Clone only so many commits of a URL
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) depth: Option<u32>,
+    /// Clone so many commits of a URL, or `full` for all [default: 1, or what there is]
+    #[arg(long, value_name = "N", value_parser = depth)]
+    pub(crate) depth: Option<Depth>,
+    /// Ask a URL that was cloned before for new commits
+    #[arg(long)]
+    pub(crate) update: bool,
     /// Mount there instead of in the mount root
     #[arg(long, value_name = "PATH", value_hint = ValueHint::DirPath)]
     pub(crate) at: Option<PathBuf>,
@@ -127,6 +131,14 @@ pub(crate) struct CreateArgs {
     /// Refused, with the reason
     #[arg(long, hide = true, value_name = "DIR", num_args = 0..=1, require_equals = true)]
     pub(crate) git_file: Option<Option<PathBuf>>,
+}
+
+fn depth(text: &str) -> Result<Depth, String> {
+    match (text, text.parse()) {
+        ("full", _) => Ok(Depth::Full),
+        (_, Ok(number @ 1..)) => Ok(Depth::Commits(number)),
+        _ => Err("it is a number from 1 on, or `full`".to_owned()),
+    }
 }
 
 /// `weald fork`.

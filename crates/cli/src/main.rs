@@ -19,7 +19,7 @@ use context::Context;
 use failure::Outcome;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use weald_daemon::fsmonitor;
+use weald_daemon::{fsmonitor, upload_pack};
 
 fn main() -> ExitCode {
     let mut words = std::env::args_os();
@@ -27,6 +27,14 @@ fn main() -> ExitCode {
     if program.file_name().is_some_and(|name| name == fsmonitor::PROGRAM) {
         let words: Vec<String> = words.map(|word| word.to_string_lossy().into_owned()).collect();
         return if fsmonitor::run(&program, &words).is_some() {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        };
+    }
+    if program.file_name().is_some_and(|name| name == upload_pack::PROGRAM) {
+        let words: Vec<String> = words.map(|word| word.to_string_lossy().into_owned()).collect();
+        return if upload_pack::run(&program, &words).is_some() {
             ExitCode::SUCCESS
         } else {
             ExitCode::FAILURE

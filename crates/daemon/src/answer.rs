@@ -28,6 +28,7 @@ pub(crate) fn answer(
         }
         Request::List => value(&forest.list()),
         Request::Changes { target, since } => value(&forest.changes(&target, &since)?),
+        Request::Bring { clone, ids, command } => value(&forest.bring(&clone, &ids, command.as_deref())?),
         Request::Info { target } => value(&forest.info(&target)?),
         Request::Path { target } => value(&forest.locate(&target)?),
         Request::Rename { target, name } => value(&forest.rename(&target, &name)?),

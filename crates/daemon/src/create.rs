@@ -9,11 +9,11 @@ use crate::forest::Forest;
 use crate::fsmonitor;
 use crate::protocol::CreateRequest;
 use crate::report::{BaseReport, Created, Moment};
-use crate::{card, faults, mount_point, take_in};
+use crate::{card, faults, mount_point, take_in, upload_pack};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 use weald_engine::{Base, Workspace};
-use weald_git::{CloneRequest, GitContent, GitDirSpec, GitSource, Repository, Resolved, git_dir};
+use weald_git::{GitContent, GitDirSpec, GitSource, Promisor, Repository, Resolved, git_dir};
 use weald_model::{Caller, Code, Fault, FileKind, Ino, Oid, Progress};
 use weald_store::cas;
 use weald_store::manifest::Manifest;
@@ -84,12 +84,11 @@ impl Forest {
             Fault::new(Code::UnknownSource, format!("{why}: {}", path.display()))
                 .hint("give a local repository, a URL or a directory")
         };
-        if ask.depth.is_some() {
-            return Err(Fault::new(
-                Code::BadRequest,
-                "--depth is for URLs; a local repository is not copied at all",
-            )
-            .hint(format!("leave --depth out, or use file://{}", path.display())));
+        let only_urls = [("--depth", ask.depth.is_some()), ("--update", ask.update)];
+        if let Some((option, _)) = only_urls.iter().find(|(_, given)| *given) {
+            let why = format!("{option} is for URLs; a local repository is not copied at all");
+            return Err(Fault::new(Code::BadRequest, why)
+                .hint(format!("leave {option} out, or use file://{}", path.display())));
         }
         let data = std::fs::metadata(path).map_err(|error| match error.kind() {
             std::io::ErrorKind::NotFound => unknown("nothing is at this path"),
@@ -117,52 +116,25 @@ impl Forest {
     ) -> Result<Origin, Fault> {
         let base = repo.resolve(ask.rev.as_deref(), ask.branch.as_deref())?;
         // Not the workspace's own source: that would keep every page mapped that building a manifest reads.
-        let source = GitSource::new(repo.clone());
+        let source = match &clone {
+            Some(_) => GitSource::lazy(repo.clone()),
+            None => GitSource::new(repo.clone()),
+        };
+        if clone.is_some() {
+            self.bring_whole_tree(&repo, &base.tree, progress)?;
+        }
         let time = self.stores.base_time(base.commit_time);
         let manifest = self.stores.manifest(&base.tree, &source, time, progress)?;
         let (uid, gid) = owner();
         let index = self.stores.index(&manifest, &repo, uid, gid)?;
         let mut spec = GitDirSpec::new(&repo, &base, self.stores.env.now());
-        spec.fsmonitor = fsmonitor::install(self.stores.home.paths().root());
-        Ok(Origin::Git(Box::new(GitOrigin { repo, clone, base, spec, manifest, index })))
-    }
-
-    /// Weald's own copy of a URL: made when there is none, brought up to date when there is.
-    fn cloned(
-        &self,
-        ask: &CreateRequest,
-        notes: &mut Vec<String>,
-        progress: &dyn Progress,
-    ) -> Result<(Repository, RepoRow), Fault> {
-        let registry = self.stores.home.registry();
-        let rows = registry.repos().map_err(faults::registry)?;
-        let fits = |row: &&RepoRow| row.url == ask.source && (row.depth == ask.depth || row.depth.is_none());
-        if let Some(known) = rows.iter().find(fits).filter(|row| row.path.is_dir()) {
-            let mut row = known.clone();
-            match weald_git::fetch(&row.path, row.depth, ask.rev.as_deref(), progress) {
-                Ok(()) => row.fetched_at = self.stores.now(),
-                Err(fault) if fault.code == Code::UnreachableSource => {
-                    notes.push(format!("the source could not be asked for news: {fault}"));
-                }
-                Err(fault) => return Err(fault),
-            }
-            registry.put_repo(&row).map_err(faults::registry)?;
-            return Ok((Repository::open(&row.path)?, row));
+        let home = self.stores.home.paths().root();
+        spec.fsmonitor = fsmonitor::install(home);
+        if clone.is_some() && repo.is_partial() {
+            let program = upload_pack::install(home);
+            spec.promisor = program.map(|program| Promisor { clone: repo.path().to_owned(), program });
         }
-        let id = self.stores.fresh_id().to_string();
-        let path = self.stores.home.paths().repos().join(format!("{id}.git"));
-        let request = CloneRequest {
-            url: &ask.source,
-            dest: &path,
-            depth: ask.depth,
-            rev: ask.rev.as_deref(),
-            silence_max: weald_git::clone::SILENCE_MAX,
-        };
-        weald_git::clone(&request, progress)?;
-        let fetched_at = self.stores.now();
-        let row = RepoRow { id, url: ask.source.clone(), path, depth: ask.depth, fetched_at };
-        registry.put_repo(&row).map_err(faults::registry)?;
-        Ok((Repository::open(&row.path)?, row))
+        Ok(Origin::Git(Box::new(GitOrigin { repo, clone, base, spec, manifest, index })))
     }
 
     fn fresh_row(
@@ -332,6 +304,10 @@ fn created(row: &WorkspaceRow, origin: &Origin, workspace: &Workspace, notes: Ve
         base,
         files: summary.files,
         size_bytes: summary.size_bytes,
+        asked_at: match origin {
+            Origin::Git(git) => git.clone.as_ref().map(|clone| Moment(clone.fetched_at)),
+            Origin::Directory(_) => None,
+        },
         notes,
     }
 }

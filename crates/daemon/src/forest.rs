@@ -80,6 +80,7 @@ impl Forest {
         forest.stores.keep_reserve();
         // The program may be another one than last time.
         crate::fsmonitor::install(root);
+        crate::upload_pack::install(root);
         Keeper::start(&forest)?;
         Sealer::start(&forest)?;
         Reclaimer::start(&forest)?;

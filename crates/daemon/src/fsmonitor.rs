@@ -60,15 +60,21 @@ pub(crate) fn install(home: &Path) -> Option<PathBuf> {
     if !path.as_os_str().as_bytes().iter().all(is_plain) {
         return None;
     }
+    link(home, PROGRAM).map(|()| path)
+}
+
+/// Makes a link of this name in a home to the program that runs.
+pub(crate) fn link(home: &Path, name: &str) -> Option<()> {
+    let path = home.join(DIR).join(name);
     let program = std::env::current_exe().ok()?;
-    if std::fs::read_link(&path).ok().as_deref() != Some(&program) {
-        std::fs::create_dir_all(home.join(DIR)).ok()?;
-        let new = home.join(DIR).join("tmp-link");
-        let _ = std::fs::remove_file(&new);
-        std::os::unix::fs::symlink(&program, &new).ok()?;
-        std::fs::rename(&new, &path).ok()?;
+    if std::fs::read_link(&path).ok().as_deref() == Some(&program) {
+        return Some(());
     }
-    Some(path)
+    std::fs::create_dir_all(home.join(DIR)).ok()?;
+    let new = home.join(DIR).join(format!("tmp-{name}"));
+    let _ = std::fs::remove_file(&new);
+    std::os::unix::fs::symlink(&program, &new).ok()?;
+    std::fs::rename(&new, &path).ok()
 }
 
 impl Forest {

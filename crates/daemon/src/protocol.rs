@@ -48,14 +48,27 @@ pub struct CreateRequest {
     pub rev: Option<String>,
     /// Branch to make and stand on.
     pub branch: Option<String>,
-    /// Depth of a clone.
-    pub depth: Option<u32>,
+    /// History of a clone; what there is, or else one commit, when missing.
+    pub depth: Option<Depth>,
+    /// Ask the remote of a clone that is there for news.
+    #[serde(default)]
+    pub update: bool,
     /// Absolute path of the mount point, instead of the mount root.
     pub at: Option<String>,
     /// Absolute directory of mount points.
     pub mount_root: String,
     /// Other users may enter the mount.
     pub allow_other: bool,
+}
+
+/// How much history a clone has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Depth {
+    /// So many commits.
+    Commits(u32),
+    /// All of it.
+    Full,
 }
 
 /// What `weald fork` asks.
@@ -334,6 +347,15 @@ pub enum Request {
         target: Target,
         /// The token.
         since: String,
+    },
+    /// Objects that git in a workspace needs, brought into the clone it reads; answers [`crate::report::Brought`].
+    Bring {
+        /// Path of the clone.
+        clone: String,
+        /// Ids of the objects.
+        ids: Vec<String>,
+        /// The git command that needs them, as far as it is known.
+        command: Option<String>,
     },
     /// How the daemon is; answers [`crate::report::Status`].
     Status,

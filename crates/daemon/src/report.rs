@@ -122,6 +122,9 @@ pub struct Created {
     pub files: u64,
     /// Sum of their sizes.
     pub size_bytes: u64,
+    /// When the remote was last asked for news; null unless it was made from a URL.
+    #[serde(default)]
+    pub asked_at: Option<Moment>,
     /// What is worth knowing but no fault: files left out, and why.
     pub notes: Vec<String>,
 }
@@ -174,6 +177,13 @@ pub struct ChangedPaths {
     pub token: String,
     /// Paths from the root; those that end with a slash stand for all below them. None: anything may have changed.
     pub paths: Option<Vec<Bytes>>,
+}
+
+/// Answer to a git command that needed objects: they are in the clone.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Brought {
+    /// How many were not there before.
+    pub objects: u64,
 }
 
 /// How a workspace is mounted.
@@ -365,12 +375,30 @@ pub struct Status {
     pub disk_free_bytes: u64,
     /// True when that is less than the setting `disk.free_min`.
     pub is_disk_low: bool,
+    /// Remotes that content is fetched from as it is needed.
+    #[serde(default)]
+    pub remotes: Vec<RemoteReport>,
     /// The snapshot that is being sealed.
     pub sealing: Option<SealingReport>,
     /// What was given back by itself since the daemon began.
     pub reclaimed: Option<ReclaimedReport>,
     /// What is wrong and not tied to one command.
     pub faults: Vec<Refusal>,
+}
+
+/// A remote that content is fetched from as it is needed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RemoteReport {
+    /// Its URL, without secrets.
+    pub url: String,
+    /// The clone the content comes to.
+    pub clone: String,
+    /// Objects that somebody waits for.
+    pub wanted: u64,
+    /// Since when it cannot be reached; null when it can, as far as is known.
+    pub unreachable_since: Option<Moment>,
+    /// Why, and what to do.
+    pub fault: Option<FaultLine>,
 }
 
 /// A snapshot being sealed.

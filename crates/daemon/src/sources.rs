@@ -5,25 +5,40 @@
 //! Invariant: while a repository is open here, the thread that will close it runs. A read under way keeps its own
 //! handle, so closing disturbs nobody.
 
+use crate::fetching::Fetcher;
 use crate::{locked, memory};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 use weald_git::{GitSource, Repository};
-use weald_model::{Oid, Source, SourceError, TreeEntry, Wait};
+use weald_model::{Env, Oid, Source, SourceError, TreeEntry, Wait};
 
 /// Between two looks for idle repositories: one is closed when it was not used between two of them.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// All sources of a home, by path.
-#[derive(Default)]
 pub(crate) struct Sources {
+    /// The directory of Weald's own clones. These alone are written to, and so can be lazy.
+    clones: PathBuf,
+    env: Arc<dyn Env>,
     by_path: Mutex<HashMap<PathBuf, Arc<LateSource>>>,
     closer: Arc<Closer>,
 }
 
 impl Sources {
+    /// Knows none yet. `clones` is the directory of Weald's own clones.
+    pub(crate) fn new(clones: PathBuf, env: Arc<dyn Env>) -> Self {
+        Self { clones, env, by_path: Mutex::default(), closer: Arc::default() }
+    }
+
+    /// Those that were asked for so far, by path.
+    pub(crate) fn all(&self) -> Vec<Arc<LateSource>> {
+        let mut all: Vec<_> = locked(&self.by_path).values().cloned().collect();
+        all.sort_by(|a, b| a.path.cmp(&b.path));
+        all
+    }
+
     /// A source over the repository at `path`, opened when first asked.
     pub(crate) fn at(&self, path: &Path) -> Arc<LateSource> {
         let late = || {
@@ -31,6 +46,7 @@ impl Sources {
                 path: path.to_owned(),
                 opened: Mutex::default(),
                 closer: self.closer.clone(),
+                fetcher: path.starts_with(&self.clones).then(|| Fetcher::new(path, self.env.clone())),
                 me: me.clone(),
             })
         };
@@ -49,6 +65,8 @@ pub(crate) struct LateSource {
     path: PathBuf,
     opened: Mutex<Option<Opened>>,
     closer: Arc<Closer>,
+    /// Brings what a clone left out. None: what is missing stays so.
+    fetcher: Option<Arc<Fetcher>>,
     me: Weak<LateSource>,
 }
 
@@ -59,16 +77,30 @@ struct Opened {
 }
 
 impl LateSource {
-    fn get(&self) -> Result<GitSource, SourceError> {
+    /// Where the repository is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What brings here that was left out, if anything does.
+    pub(crate) fn fetcher(&self) -> Option<&Arc<Fetcher>> {
+        self.fetcher.as_ref()
+    }
+
+    /// The open repository.
+    pub(crate) fn get(&self) -> Result<GitSource, SourceError> {
         if let Some(opened) = locked(&self.opened).as_mut() {
             opened.used = true;
             return Ok(opened.source.clone());
         }
         let repo = Repository::open(&self.path).map_err(|fault| SourceError::Unavailable(fault.message))?;
+        let source = match self.fetcher {
+            Some(_) => GitSource::lazy(repo),
+            None => GitSource::new(repo),
+        };
         let mut opened = locked(&self.opened);
         let is_first = opened.is_none();
-        let source =
-            opened.get_or_insert_with(|| Opened { source: GitSource::new(repo), used: true }).source.clone();
+        let source = opened.get_or_insert_with(|| Opened { source, used: true }).source.clone();
         drop(opened);
         if is_first {
             self.closer.watch(self.me.clone());
@@ -90,7 +122,14 @@ impl LateSource {
 
 impl Source for LateSource {
     fn tree(&self, id: &Oid) -> Result<Vec<TreeEntry>, SourceError> {
-        self.get()?.tree(id)
+        match self.get()?.tree(id) {
+            // Trees of commits nobody asked for before; with one come all below it.
+            Err(SourceError::Unfetched(_)) => {
+                self.fetch(&[*id], &Wait::default())?;
+                self.get()?.tree(id)
+            }
+            other => other,
+        }
     }
 
     fn blob_sizes(&self, ids: &[Oid]) -> Vec<Result<u64, SourceError>> {
@@ -109,7 +148,19 @@ impl Source for LateSource {
     }
 
     fn fetch(&self, ids: &[Oid], wait: &Wait) -> Result<(), SourceError> {
-        self.get()?.fetch(ids, wait)
+        let source = self.get()?;
+        let Some(fetcher) = &self.fetcher else { return source.fetch(ids, wait) };
+        let missing = source.repository().missing(ids);
+        if missing.is_empty() {
+            return Ok(());
+        }
+        fetcher.get(&missing, wait)?;
+        // The remote may have given less than it was asked for.
+        let first: Vec<Oid> = ids.iter().take(1).copied().collect();
+        match self.get()?.repository().missing(&first).first() {
+            Some(first) => Err(SourceError::Missing(*first)),
+            None => Ok(()),
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Idle repositories are closed, used ones are not, and closing is not noticed by who reads.
 
 use super::*;
+use weald_model::HostEnv;
 use weald_testkit::repo::Repo;
 
 /// A repository with everything in one pack, and the id of a blob in it.
@@ -20,7 +21,7 @@ fn is_mapped(repo: &Repo) -> bool {
 
 /// Sources whose rounds the test makes, not a thread.
 fn sources() -> Sources {
-    let sources = Sources::default();
+    let sources = Sources::new(PathBuf::from("/none"), Arc::new(HostEnv::default()));
     locked(&sources.closer.watched).is_running = true;
     sources
 }
@@ -83,7 +84,7 @@ fn a_repository_that_was_away_is_read_once_it_is_back() {
 #[test]
 fn the_thread_begins_with_the_first_open_repository() {
     let (repo, blob) = packed();
-    let sources = Sources::default();
+    let sources = Sources::new(PathBuf::from("/none"), Arc::new(HostEnv::default()));
     assert!(!locked(&sources.closer.watched).is_running);
     sources.at(repo.path()).blob(&blob).unwrap();
     assert!(locked(&sources.closer.watched).is_running);

@@ -34,7 +34,7 @@ pub(crate) struct Stores {
     pub(crate) env: Arc<dyn Env>,
     pub(crate) config: ConfigFile,
     manifests: Mutex<HashMap<Oid, Manifest>>,
-    sources: Sources,
+    pub(crate) sources: Sources,
 }
 
 impl Stores {
@@ -48,7 +48,8 @@ impl Stores {
         let shared = Shared::new(disk, logs, cas, chunks, env.clone(), BLOB_CACHE_BYTES_MAX);
         let config = ConfigFile::new(root);
         shared.set_programs(Arc::new(RunningPrograms::default()));
-        Ok(Self { home, shared, env, config, manifests: Mutex::default(), sources: Sources::default() })
+        let sources = Sources::new(home.paths().repos(), env.clone());
+        Ok(Self { home, shared, env, config, manifests: Mutex::default(), sources })
     }
 
     /// Seconds since 1970, now.

@@ -3,10 +3,12 @@
 use crate::entry::{Entry, Figures};
 use crate::forest::Forest;
 use crate::locked;
-use crate::protocol::Target;
+use crate::protocol::{FaultLine, Target};
 use crate::report::{
-    Info, Located, Moment, MountReport, SourceReport, Status, StatusWord, StoreReport, WorkspaceRow,
+    Info, Located, Moment, MountReport, RemoteReport, SourceReport, Status, StatusWord, StoreReport,
+    WorkspaceRow,
 };
+use crate::sources::LateSource;
 use std::path::Path;
 use std::sync::Arc;
 use weald_model::{Code, Fault, Oid, WorkspaceId};
@@ -136,6 +138,25 @@ impl Forest {
         Ok(located(&entry))
     }
 
+    /// The remotes of clones that workspaces read from.
+    fn remotes(&self) -> Result<Vec<RemoteReport>, Fault> {
+        let rows = self.stores.home.registry().repos().map_err(crate::faults::registry)?;
+        let sources = self.stores.sources.all();
+        let report = |source: &Arc<LateSource>| {
+            let fetcher = source.fetcher()?;
+            let row = rows.iter().find(|row| row.path == source.path())?;
+            let away = fetcher.away();
+            Some(RemoteReport {
+                url: weald_git::url::mask(&row.url),
+                clone: row.path.display().to_string(),
+                wanted: fetcher.wanted(),
+                unreachable_since: away.as_ref().map(|away| Moment(away.since)),
+                fault: away.map(|away| FaultLine::from(&away.fault)),
+            })
+        };
+        Ok(sources.iter().filter_map(report).collect())
+    }
+
     /// How the daemon is.
     pub(crate) fn status(&self) -> Result<Status, Fault> {
         let mut status = Status {
@@ -151,6 +172,7 @@ impl Forest {
             disk_bytes: disk_bytes(self.stores.home.paths().root()),
             is_disk_low: self.is_disk_low(),
             disk_free_bytes: self.stores.home.disk().space().map_or(0, |space| space.available),
+            remotes: self.remotes()?,
             sealing: self.sealer.report(self),
             reclaimed: self.reclaimer.report(self),
             faults: locked(&self.troubles).clone(),

@@ -2,10 +2,15 @@
 //!
 //! Invariants: a copy appears under its name complete or not at all; nothing is asked on a terminal; no transport
 //! that runs a program of the URL's choice; no hook or template runs; secrets of URLs reach no message; a transfer
-//! that makes no progress ends. Read [`crate::clone::transfer`] for how git is run and listened to.
+//! that makes no progress ends. A copy has commits and trees; content is left out (`blob:none`) and fetched when it is
+//! needed ([`mod@objects`]), unless the server cannot do that.
+//! Read [`crate::clone::transfer`] for how git is run and listened to, [`mod@update`] for news.
 
+pub mod objects;
 pub(crate) mod transfer;
+pub mod update;
 
+use crate::program::Git;
 use crate::url::{check_url, mask};
 use crate::{ObjectFormat, Repository};
 use std::ffi::OsString;
@@ -32,11 +37,23 @@ pub struct CloneRequest<'a> {
     pub silence_max: Duration,
 }
 
+/// What a clone holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holds {
+    /// Commits and trees; content is fetched later.
+    Trees,
+    /// Everything: the server gives no less.
+    Everything,
+}
+
+/// What git leaves out of a clone.
+const LEFT_OUT: &str = "blob:none";
+
 /// Clones into a bare repository.
 ///
 /// Errors: `BadRequest` and `UnsupportedSource` (the URL), `UnreachableSource`, `UnknownRevision`, `DiskFull`,
 /// `GitFailed` (no `git` program).
-pub fn clone(request: &CloneRequest<'_>, progress: &dyn Progress) -> Result<(), Fault> {
+pub fn clone(request: &CloneRequest<'_>, progress: &dyn Progress) -> Result<Holds, Fault> {
     check_url(request.url)?;
     if request.depth == Some(0) {
         return Err(Fault::new(Code::BadRequest, "a depth of 0 has no commit"));
@@ -51,42 +68,12 @@ pub fn clone(request: &CloneRequest<'_>, progress: &dyn Progress) -> Result<(), 
         std::fs::create_dir_all(parent).map_err(host)?;
     }
     let made = clone_into(request, &part, progress)
-        .and_then(|()| std::fs::rename(&part, request.dest).map_err(host));
+        .and_then(|holds| std::fs::rename(&part, request.dest).map(|()| holds).map_err(host));
     if made.is_err() {
         // The first error is the one to tell; what stays behind is removed by the next attempt.
         let _ = remove_dir(&part);
     }
     made
-}
-
-/// Brings a clone up to date with its remote: branches and tags become what they are there. A shallow clone keeps
-/// to the branches and the depth it has.
-pub fn fetch(
-    repo: &Path,
-    depth: Option<u32>,
-    rev: Option<&str>,
-    progress: &dyn Progress,
-) -> Result<(), Fault> {
-    let source = Repository::open(repo)?;
-    let url = source.remote_url("origin").unwrap_or_default();
-    let url = String::from_utf8_lossy(&url).into_owned();
-    let mut args = fetch_args(repo, depth);
-    args.extend(["--prune".into(), "--".into(), "origin".into()]);
-    if source.shallow().is_some() {
-        for branch in source.branches() {
-            let name = String::from_utf8_lossy(&branch.name).into_owned();
-            args.push(format!("+refs/heads/{name}:refs/heads/{name}").into());
-        }
-    } else {
-        args.push("+refs/heads/*:refs/heads/*".into());
-        args.push("+refs/tags/*:refs/tags/*".into());
-    }
-    Transfer { args, silence_max: SILENCE_MAX }.run(progress).map_err(|failure| told(&failure, &url, rev))?;
-    match wanted_commit(&source, rev) {
-        Some(commit) => fetch_commit(repo, depth, &commit, SILENCE_MAX, progress)
-            .map_err(|failure| told(&failure, &url, rev)),
-        None => Ok(()),
-    }
 }
 
 /// Sends a commit of a clone to a branch of its remote. False when the branch there has what the commit has not.
@@ -95,8 +82,8 @@ pub fn push(repo: &Path, commit: &Oid, branch: &str, progress: &dyn Progress) ->
     let url = String::from_utf8_lossy(&url).into_owned();
     let mut args: Vec<OsString> = vec!["-C".into(), repo.into(), "push".into(), "--progress".into()];
     args.extend(["--".into(), "origin".into(), format!("{commit}:refs/heads/{branch}").into()]);
-    match (Transfer { args, silence_max: SILENCE_MAX }).run(progress) {
-        Ok(()) => Ok(true),
+    match Transfer::new(args, SILENCE_MAX).run(progress) {
+        Ok(_) => Ok(true),
         Err(Failure::Said(lines)) if lines.iter().any(|line| is_behind(line)) => Ok(false),
         Err(failure) => Err(told(&failure, &url, Some(branch))),
     }
@@ -109,9 +96,10 @@ fn is_behind(line: &str) -> bool {
         || line.contains("failed to update ref")
 }
 
-fn clone_into(request: &CloneRequest<'_>, part: &Path, progress: &dyn Progress) -> Result<(), Fault> {
+fn clone_into(request: &CloneRequest<'_>, part: &Path, progress: &dyn Progress) -> Result<Holds, Fault> {
     let mut args: Vec<OsString> =
         vec!["clone".into(), "--bare".into(), "--progress".into(), "--template=".into()];
+    args.push(format!("--filter={LEFT_OUT}").into());
     // Nothing in Weald's own copy is ever pruned: workspaces read its objects.
     for setting in ["gc.auto=0", "gc.pruneExpire=never", "maintenance.auto=false"] {
         args.extend(["--config".into(), setting.into()]);
@@ -124,10 +112,27 @@ fn clone_into(request: &CloneRequest<'_>, part: &Path, progress: &dyn Progress) 
     }
     args.extend(["--".into(), request.url.into(), part.into()]);
     let fault = |failure: Failure| told(&failure, request.url, request.rev);
-    Transfer { args, silence_max: request.silence_max }.run(progress).map_err(fault)?;
+    let said = Transfer::new(args, request.silence_max).run(progress).map_err(fault)?;
+    // Git's own words since 2.17; it goes on and clones everything.
+    let holds = match said.iter().any(|line| line.contains("filtering not recognized by server")) {
+        true => Holds::Everything,
+        false => Holds::Trees,
+    };
+    if holds == Holds::Everything {
+        promise_nothing(part)?;
+    }
     let source = Repository::open(part)?;
     if let Some(commit) = wanted_commit(&source, request.rev) {
         fetch_commit(part, request.depth, &commit, request.silence_max, progress).map_err(fault)?;
+    }
+    Ok(holds)
+}
+
+/// Takes the setting away that says that objects may be missing.
+fn promise_nothing(repo: &Path) -> Result<(), Fault> {
+    let git = Git::new(repo);
+    for name in ["promisor", "partialclonefilter"] {
+        git.run(&["config", "--unset-all", &format!("remote.origin.{name}")])?;
     }
     Ok(())
 }
@@ -149,7 +154,7 @@ fn fetch_commit(
 ) -> Result<(), Failure> {
     let mut args = fetch_args(repo, depth);
     args.extend(["--".into(), "origin".into(), format!("+{commit}:refs/weald/asked/{commit}").into()]);
-    Transfer { args, silence_max }.run(progress)
+    Transfer::new(args, silence_max).run(progress).map(drop)
 }
 
 fn fetch_args(repo: &Path, depth: Option<u32>) -> Vec<OsString> {
@@ -198,6 +203,7 @@ fn told(failure: &Failure, url: &str, rev: Option<&str>) -> Fault {
             )
             .hint("try again, or try with less history: --depth 1");
         }
+        Failure::GivenUp => return Fault::new(Code::UnreachableSource, "the transfer was ended"),
         Failure::Said(lines) => lines,
     };
     let has = |needle: &str| said.iter().any(|line| line.contains(needle));

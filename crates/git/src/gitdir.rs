@@ -4,6 +4,7 @@
 //! hook, filter or alias of the source runs in the workspace; all objects come from the source by
 //! `objects/info/alternates`; the index is not among the files, since it is shared (see [`crate::index`]).
 
+use crate::fault::quote;
 use crate::refs::{RefLine, Remote};
 use crate::repo::{Identity, path_bytes};
 use crate::{ObjectFormat, Repository, Resolved};
@@ -33,6 +34,17 @@ pub struct GitDirSpec {
     pub time: Timestamp,
     /// Program that tells git what changed (`core.fsmonitor`).
     pub fsmonitor: Option<PathBuf>,
+    /// Who brings objects that the source left out.
+    pub promisor: Option<Promisor>,
+}
+
+/// A clone that lacks content, and the program that brings it there (`remote.weald`).
+#[derive(Clone, Debug)]
+pub struct Promisor {
+    /// The clone.
+    pub clone: PathBuf,
+    /// The program, as `remote.weald.uploadpack` will name it.
+    pub program: PathBuf,
 }
 
 /// Content of one path.
@@ -69,6 +81,7 @@ impl GitDirSpec {
             identity: source.identity(),
             time,
             fsmonitor: None,
+            promisor: None,
         }
     }
 
@@ -179,6 +192,15 @@ fn config(spec: &GitDirSpec) -> Vec<u8> {
     config.section("submodule", None);
     config.value("alternateLocation", b"superproject");
     config.value("alternateErrorStrategy", b"ignore");
+    if let Some(promisor) = &spec.promisor {
+        // Git asks in the order of the file.
+        config.section("remote", Some(b"weald"));
+        config.value("url", path_bytes(&promisor.clone));
+        config.value("uploadpack", quote(&promisor.program).as_bytes());
+        config.value("promisor", b"true");
+        config.value("partialclonefilter", b"blob:none");
+        config.value("skipFetchAll", b"true");
+    }
     for remote in &spec.remotes {
         config.section("remote", Some(remote.name.as_bytes()));
         config.value("url", &remote.url);

@@ -57,6 +57,14 @@ impl ObjectFormat {
         }
     }
 
+    /// A pack of no objects (gitformat-pack(5)).
+    pub fn empty_pack(self) -> Vec<u8> {
+        let mut pack = b"PACK\0\0\0\x02\0\0\0\0".to_vec();
+        let trailer = self.hash(&[&pack]);
+        pack.extend_from_slice(trailer.as_bytes());
+        pack
+    }
+
     /// Hashes the parts one after another.
     pub(crate) fn hash(self, parts: &[&[u8]]) -> Oid {
         let oid = match self {

@@ -34,8 +34,10 @@ mod scratch;
 mod walk;
 
 pub use cached_tree::{IndexNode, index_of_tree};
-pub use clone::{CloneRequest, clone, fetch};
-pub use gitdir::{GitContent, GitDirSpec, GitFile, git_dir};
+pub use clone::objects::{Unfetched, fetch_objects};
+pub use clone::update::fetch;
+pub use clone::{CloneRequest, Holds, clone};
+pub use gitdir::{GitContent, GitDirSpec, GitFile, Promisor, git_dir};
 pub use hash::ObjectFormat;
 pub use index::{IndexError, IndexStat};
 pub use place::named as named_by_git_file;

@@ -20,6 +20,9 @@ const IDLE_HANDLES_MAX: usize = 8;
 /// Largest `shallow` file and config value file read: 1,000,000 commits with 64 digits.
 const SMALL_FILE_BYTES_MAX: u64 = 65_000_000;
 
+/// Packs that may be there or come while a repository is open.
+const PACKS_MIN: usize = 1024;
+
 /// Longest chain of tags that name tags.
 const TAG_CHAIN_MAX: u32 = 32;
 
@@ -141,6 +144,33 @@ impl Repository {
         Identity { name: value("user.name"), email: value("user.email") }
     }
 
+    /// True when what is missing from it is promised by its `origin`: it is a partial clone.
+    pub fn is_partial(&self) -> bool {
+        self.local().config_snapshot().boolean("remote.origin.promisor").unwrap_or(false)
+    }
+
+    /// Which of these objects are not here.
+    pub fn missing(&self, ids: &[Oid]) -> Vec<Oid> {
+        let absent = |git: &gix::Repository, ids: &[Oid]| -> Vec<Oid> {
+            let format = self.format();
+            let is_here = |oid: &Oid| {
+                ObjectFormat::of(oid) == format && gix::objs::Exists::exists(&git.objects, &to_gix(oid))
+            };
+            ids.iter().filter(|oid| !is_here(oid)).copied().collect()
+        };
+        let mut git = self.local();
+        git.objects.refresh_never();
+        let missing = guarded(|| absent(&git, ids)).unwrap_or_else(|| ids.to_vec());
+        if missing.is_empty() {
+            return missing;
+        }
+        // The first look finds new packs, so that the others need none.
+        let mut fresh = self.local();
+        guarded(|| absent(&fresh, &missing[..1]));
+        fresh.objects.refresh_never();
+        guarded(|| absent(&fresh, &missing)).unwrap_or(missing)
+    }
+
     /// True when it has no work tree of its own.
     pub fn is_bare(&self) -> bool {
         self.shared.git.work_dir().is_none()
@@ -233,6 +263,11 @@ pub(crate) fn guarded<T>(work: impl FnOnce() -> T) -> Option<T> {
 /// Opens with the repository's own configuration only, trusting it as the user who named it does.
 pub(crate) fn open_isolated(path: &Path) -> gix::Result<gix::ThreadSafeRepository> {
     gix::open::Options::isolated()
+        // A repository whose content is fetched bit by bit gets a pack each time.
+        .object_store_slots(gix::odb::store::init::Slots::AsNeededByDiskState {
+            multiplier: 1.1,
+            minimum: PACKS_MIN,
+        })
         .with(gix::sec::Trust::Full)
         // All sections count, whoever owns the files: only harmless keys are ever read.
         .filter_config_section(|_| true)

@@ -19,6 +19,8 @@ const THREADS_MAX: usize = 8;
 #[derive(Clone, Debug)]
 pub struct GitSource {
     repository: Repository,
+    /// What is missing can be fetched.
+    is_lazy: bool,
 }
 
 type Size = Result<u64, SourceError>;
@@ -26,7 +28,24 @@ type Size = Result<u64, SourceError>;
 impl GitSource {
     /// Reads from this repository.
     pub fn new(repository: Repository) -> Self {
-        Self { repository }
+        Self { repository, is_lazy: false }
+    }
+
+    /// Reads from this clone. Content that was left out is [`SourceError::Unfetched`], not missing.
+    pub fn lazy(repository: Repository) -> Self {
+        Self { is_lazy: repository.is_partial(), repository }
+    }
+
+    /// The repository it reads from.
+    pub fn repository(&self) -> &Repository {
+        &self.repository
+    }
+
+    fn promised(&self, error: SourceError) -> SourceError {
+        match error {
+            SourceError::Missing(oid) if self.is_lazy => SourceError::Unfetched(oid),
+            other => other,
+        }
     }
 
     /// Sizes of a run of blobs with one handle. `fresh` looks for packs that appeared since the repository was opened,
@@ -67,7 +86,7 @@ impl GitSource {
 
 impl Source for GitSource {
     fn tree(&self, id: &Oid) -> Result<Vec<TreeEntry>, SourceError> {
-        let data = self.repository.read_checked(id, Kind::Tree)?;
+        let data = self.repository.read_checked(id, Kind::Tree).map_err(|error| self.promised(error))?;
         let entries = gix::objs::TreeRefIter::from_bytes(&data, self.repository.format().kind());
         entries
             .map(|entry| {
@@ -100,11 +119,11 @@ impl Source for GitSource {
             sizes
         });
         self.retry_missing(ids, &mut sizes);
-        sizes
+        sizes.into_iter().map(|size| size.map_err(|error| self.promised(error))).collect()
     }
 
     fn blob(&self, id: &Oid) -> Result<Vec<u8>, SourceError> {
-        self.repository.read_checked(id, Kind::Blob)
+        self.repository.read_checked(id, Kind::Blob).map_err(|error| self.promised(error))
     }
 }
 

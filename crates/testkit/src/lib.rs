@@ -16,6 +16,7 @@ pub mod operation;
 pub mod programs;
 pub mod reference;
 pub mod repo;
+pub mod server;
 pub mod source;
 pub mod strategy;
 pub mod tree_compare;

@@ -7,8 +7,11 @@ use crate::failure::Outcome;
 use crate::{output, words};
 use std::path::Path;
 use weald_daemon::protocol::{CreateRequest, Request};
-use weald_daemon::report::{BaseReport, Created};
+use weald_daemon::report::{BaseReport, Created, Moment};
 use weald_model::{Code, Fault};
+
+/// News so old need not be told.
+const JUST_NOW_SECS: i64 = 10;
 
 pub(super) fn run(context: &Context, args: CreateArgs) -> Result<Outcome, Fault> {
     if let Some(dir) = &args.git_file {
@@ -20,6 +23,7 @@ pub(super) fn run(context: &Context, args: CreateArgs) -> Result<Outcome, Fault>
         rev: args.rev,
         branch: args.branch,
         depth: args.depth,
+        update: args.update,
         at: args.at.as_deref().map(absolute_text).transpose()?,
         mount_root: context.mount_root()?,
         allow_other: args.allow_other,
@@ -67,6 +71,7 @@ fn show(created: &Created) {
             facts.push(("base", commit_line(base)));
             facts.push(("branch", base.branch.clone().unwrap_or_else(|| "none (detached)".to_owned())));
             facts.push(("behind", behind(base)));
+            facts.push(("asked", created.asked_at.map(asked).unwrap_or_default()));
         }
         None => facts.push(("base", format!("the files of {}", words::tilde(&created.repo)))),
     }
@@ -83,6 +88,14 @@ pub(super) fn commit_line(base: &BaseReport) -> String {
     let short: String = base.commit.chars().take(12).collect();
     let subject = base.subject.as_deref().map(words::harmless).unwrap_or_default();
     format!("{short}  {}  {subject}", words::ago(now() - base.time.0)).trim_end().to_owned()
+}
+
+/// When the remote was asked for news.
+fn asked(when: Moment) -> String {
+    match now() - when.0 {
+        secs if secs < JUST_NOW_SECS => String::new(),
+        secs => format!("for news {}; --update asks again", words::ago(secs)),
+    }
 }
 
 fn behind(base: &BaseReport) -> String {

@@ -5,7 +5,7 @@ use crate::context::Context;
 use crate::failure::Outcome;
 use crate::{output, words};
 use weald_daemon::protocol::Request;
-use weald_daemon::report::{ReclaimedReport, Status};
+use weald_daemon::report::{ReclaimedReport, RemoteReport, Status};
 use weald_model::Fault;
 
 pub(super) fn run(context: &Context) -> Result<Outcome, Fault> {
@@ -37,6 +37,7 @@ pub(super) fn run(context: &Context) -> Result<Outcome, Fault> {
     if let Some(reclaimed) = &status.reclaimed {
         output::facts(&[("given back", self::reclaimed(reclaimed))]);
     }
+    status.remotes.iter().for_each(remote);
     if status.is_disk_low {
         let free = words::size(status.disk_free_bytes);
         output::text_line(&format!("{}: only {free} are free on the disk", output::alarming("warning")));
@@ -55,6 +56,25 @@ fn reclaimed(reclaimed: &ReclaimedReport) -> String {
         parts.push(format!("looking at {}", words::harmless(workspace)));
     }
     parts.join(", ")
+}
+
+/// What is to be known of a remote: content comes from it, or cannot.
+fn remote(remote: &RemoteReport) {
+    if let (Some(since), Some(fault)) = (remote.unreachable_since, &remote.fault) {
+        let since = words::ago(now() - since.0);
+        let why = words::harmless(&fault.message);
+        output::text_line(&format!("{}: since {since}: {why}", output::alarming("offline")));
+        output::text_line(&format!(
+            "  what was read before stays readable; other content of {} fails (EIO) until it can be reached",
+            words::harmless(&remote.url)
+        ));
+        if let Some(hint) = &fault.hint {
+            output::text_line(&format!("  fix: {}", words::harmless(hint)));
+        }
+    } else if remote.wanted > 0 {
+        let wanted = words::count(remote.wanted, "object");
+        output::facts(&[("fetching", format!("{wanted} from {}", words::harmless(&remote.url)))]);
+    }
 }
 
 fn workspaces(status: &Status) -> String {

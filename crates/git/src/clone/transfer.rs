@@ -5,7 +5,7 @@
 
 use crate::url::{PROTOCOLS, mask};
 use std::ffi::{OsStr, OsString};
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -47,10 +47,17 @@ const LINE_CHARS_MAX: usize = 300;
 /// Longest progress line; a remote can send anything.
 const PENDING_BYTES_MAX: usize = 64 * 1024;
 
+/// Asked now and then; true ends the run.
+pub(crate) type Given<'a> = &'a (dyn Fn() -> bool + Sync);
+
 /// A run of git.
-pub(crate) struct Transfer {
+pub(crate) struct Transfer<'a> {
     pub(crate) args: Vec<OsString>,
     pub(crate) silence_max: Duration,
+    /// What git reads from its standard input.
+    pub(crate) input: Vec<u8>,
+    /// Whether nobody wants it any more.
+    pub(crate) given_up: Option<Given<'a>>,
 }
 
 /// Why it failed.
@@ -60,26 +67,67 @@ pub(crate) enum Failure {
     NoGit(std::io::Error),
     /// No word for this long.
     Silent(Duration),
+    /// Nobody wants it any more.
+    GivenUp,
     /// It failed, saying this (masked).
     Said(Vec<String>),
 }
 
-impl Transfer {
-    /// Runs git to its end.
-    pub(crate) fn run(self, progress: &dyn Progress) -> Result<(), Failure> {
+impl<'a> Transfer<'a> {
+    /// A run with these arguments and nothing to read.
+    pub(crate) fn new(args: Vec<OsString>, silence_max: Duration) -> Self {
+        Self { args, silence_max, input: Vec::new(), given_up: None }
+    }
+
+    /// Runs git to its end. Gives what it said besides its progress (masked).
+    pub(crate) fn run(mut self, progress: &dyn Progress) -> Result<Vec<String>, Failure> {
         let mut child = self.command().spawn().map_err(Failure::NoGit)?;
+        tell(&mut child, std::mem::take(&mut self.input));
         let words = listen(&mut child);
         let mut listener = Listener::new(progress);
-        let ended = wait(&mut child, &words, self.silence_max, &mut listener);
-        if !matches!(ended, Ok(Some(_))) {
+        let ended = self.wait(&mut child, &words, &mut listener);
+        if !matches!(ended, Ok(End::Exit(_))) {
             end(&mut child);
         }
         listener.flush();
         match ended {
-            Ok(Some(true)) => Ok(()),
-            Ok(Some(false)) => Err(Failure::Said(listener.lines)),
-            Ok(None) => Err(Failure::Silent(self.silence_max)),
+            Ok(End::Exit(true)) => Ok(listener.lines),
+            Ok(End::Exit(false)) => Err(Failure::Said(listener.lines)),
+            Ok(End::Silence) => Err(Failure::Silent(self.silence_max)),
+            Ok(End::GivenUp) => Err(Failure::GivenUp),
             Err(error) => Err(Failure::NoGit(error)),
+        }
+    }
+
+    /// Waits for the end of the process, or for a reason to end it. A helper that outlives git may keep the pipe
+    /// open: the end of the process counts, not that of the pipe.
+    fn wait(
+        &self,
+        child: &mut Child,
+        words: &Receiver<Vec<u8>>,
+        listener: &mut Listener<'_>,
+    ) -> std::io::Result<End> {
+        let mut heard = Instant::now();
+        loop {
+            if self.given_up.is_some_and(|given_up| given_up()) {
+                return Ok(End::GivenUp);
+            }
+            match words.recv_timeout(TICK) {
+                Ok(bytes) => {
+                    heard = Instant::now();
+                    listener.hear(&bytes);
+                    continue;
+                }
+                Err(RecvTimeoutError::Disconnected) => std::thread::sleep(Duration::from_millis(1)),
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            if let Some(status) = child.try_wait()? {
+                words.try_iter().for_each(|bytes| listener.hear(&bytes));
+                return Ok(End::Exit(status.success()));
+            }
+            if heard.elapsed() >= self.silence_max {
+                return Ok(End::Silence);
+            }
         }
     }
 
@@ -99,7 +147,7 @@ impl Transfer {
             .env("SSH_ASKPASS_REQUIRE", "never")
             .env("GIT_ALLOW_PROTOCOL", PROTOCOLS)
             .env("LC_ALL", "C")
-            .stdin(Stdio::null())
+            .stdin(if self.input.is_empty() { Stdio::null() } else { Stdio::piped() })
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             // A group of its own, so that its helpers end with it.
@@ -111,6 +159,22 @@ impl Transfer {
 fn is_redirecting(name: &OsStr) -> bool {
     let name = name.to_string_lossy();
     name.starts_with("GIT_") && !ENVIRONMENT.iter().any(|kept| name.starts_with(kept))
+}
+
+/// How a run ended.
+enum End {
+    /// By itself; true for success.
+    Exit(bool),
+    Silence,
+    GivenUp,
+}
+
+/// Writes to git in a thread of its own, since it may be slow to read. One that does not read to the end says why by its
+/// exit code.
+fn tell(child: &mut Child, input: Vec<u8>) {
+    if let Some(mut pipe) = child.stdin.take() {
+        std::thread::spawn(move || drop(pipe.write_all(&input)));
+    }
 }
 
 /// Reads stderr in a thread of its own, since a pipe read cannot time out.
@@ -127,35 +191,6 @@ fn listen(child: &mut Child) -> Receiver<Vec<u8>> {
         });
     }
     words
-}
-
-/// `Some(success)` at the end of the process, `None` when it was silent for too long. A helper that outlives git
-/// may keep the pipe open: the end of the process counts, not that of the pipe.
-fn wait(
-    child: &mut Child,
-    words: &Receiver<Vec<u8>>,
-    silence_max: Duration,
-    listener: &mut Listener<'_>,
-) -> std::io::Result<Option<bool>> {
-    let mut heard = Instant::now();
-    loop {
-        match words.recv_timeout(TICK) {
-            Ok(bytes) => {
-                heard = Instant::now();
-                listener.hear(&bytes);
-                continue;
-            }
-            Err(RecvTimeoutError::Disconnected) => std::thread::sleep(Duration::from_millis(1)),
-            Err(RecvTimeoutError::Timeout) => {}
-        }
-        if let Some(status) = child.try_wait()? {
-            words.try_iter().for_each(|bytes| listener.hear(&bytes));
-            return Ok(Some(status.success()));
-        }
-        if heard.elapsed() >= silence_max {
-            return Ok(None);
-        }
-    }
 }
 
 /// Ends git and its helpers.
