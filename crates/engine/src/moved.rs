@@ -104,6 +104,12 @@ impl MovedLog {
         pieces.map(|((file, from), (to, _))| Piece { file: *file, from: *from, to: *to }).collect()
     }
 
+    /// The pieces, and the table that speaks of each.
+    pub(crate) fn told(&self) -> impl Iterator<Item = (Piece, Hash)> {
+        let pieces = self.by_start.iter();
+        pieces.map(|((file, from), (to, table))| (Piece { file: *file, from: *from, to: *to }, *table))
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.by_start.is_empty()
     }

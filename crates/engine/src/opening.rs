@@ -1,10 +1,11 @@
 //! Opening a workspace from the newest sealed snapshot of its log, instead of from its first record.
 //!
-//! A log's frames are all read and checked in any case; what this spares is applying their records. After the first ones
-//! were applied, the others are only looked through for snapshots, seals and what is not part of a state. Then the state
-//! is taken from the last checkpoint, and the records behind that are applied to it.
-//! Invariants: the workspace is the same in every respect as a replayed one; whatever is missing or damaged, the records
-//! passed over are applied after all. Read next: `seal`, `replay`.
+//! When one of the last segments says that a snapshot in a later segment than the first was sealed, the state is taken from
+//! its checkpoint, and what is read and checked of the log is the segment of that snapshot and those behind it. Else all
+//! frames are read and checked: the first records are applied, the others only looked through for snapshots, seals and
+//! what is not part of a state; then the state is taken from the last checkpoint, if there is any.
+//! Invariants: the workspace is the same in every respect as a replayed one; whatever is missing or damaged, all records
+//! are read and applied after all. Read next: `seal`, `replay`.
 
 use crate::Shared;
 use crate::base::Base;
@@ -12,18 +13,20 @@ use crate::history::{Point, Seal};
 use crate::programs::ProgramNumbers;
 use crate::record::{Change, Malformed, Record};
 use crate::replay::Replay;
-use crate::seal::{SealError, Store, checkpointed_state};
+use crate::seal::{Aside, SealError, Store, checkpointed_state};
 use crate::state::State;
 use crate::workspace::OpenError;
 use std::collections::HashMap;
 use weald_model::{Result, SnapshotId, WorkspaceId};
-use weald_store::log as store;
+use weald_store::log::{self as store, Log};
+
+type Outcome<T> = std::result::Result<T, OpenError>;
 
 /// Records that are applied before it pays to look for a checkpoint.
 pub(crate) const RECORDS_APPLIED: u64 = 16_384;
 
 /// A log being opened.
-pub(crate) struct Opening<'a> {
+struct Opening<'a> {
     shared: &'a Shared,
     base: &'a Base,
     id: WorkspaceId,
@@ -32,6 +35,9 @@ pub(crate) struct Opening<'a> {
     applied_max: u64,
     passed: Passed,
 }
+
+/// Segments at the end of a log that are looked through for a sealed snapshot.
+const SEGMENTS_LOOKED_THROUGH: usize = 3;
 
 /// A log that was opened.
 pub(crate) struct Opened {
@@ -54,15 +60,79 @@ struct Passed {
     aside: Vec<(u64, Change)>,
 }
 
+/// Opens a log from its first record.
+pub(crate) fn from_first_record(shared: &Shared, id: WorkspaceId, base: &Base) -> Outcome<(Log, Opened)> {
+    let mut opening = Opening::new(shared, id, base);
+    let (log, _) =
+        shared.logs.open(id, &mut |record| opening.visit(record)).or_else(|error| opening.failed(error))?;
+    Ok((log, opening.finish()?))
+}
+
+/// Opens a log from its newest sealed snapshot, without reading the segments before that. None when there is none that
+/// would spare a segment, or when anything is not as it should be: opening from the first record tells what.
+pub(crate) fn from_seal(shared: &Shared, id: WorkspaceId, base: &Base) -> Option<(Log, Opened)> {
+    let starts = shared.logs.segments(id).ok().filter(|starts| starts.len() > 1)?;
+    let last = starts.iter().rev().take(SEGMENTS_LOOKED_THROUGH);
+    let (told, seal) = last.filter_map(|start| last_seal(shared, id, start.number)).next()?;
+    let store = Store::new(&shared.chunks);
+    let (header, checkpoint, state) = checkpointed_state(&store, base, &seal.checkpoint).ok()?;
+    let Point { log, seq } = header.point;
+    let first = starts.iter().rev().find(|start| start.seq_before <= seq)?.number;
+    if log != id || checkpoint.root != seal.root || first == 0 {
+        return None;
+    }
+    let mut replay = Replay::new(shared, id, base);
+    Aside::read(&store, &checkpoint.aside?).ok()?.changes().for_each(|change| replay.note(&change));
+    replay.lineage = header.lineage;
+    add_checkpoints(shared, id, &state);
+    replay.go_on_from(seq, state);
+    let mut is_sealed = false;
+    let opened = shared.logs.open_at(id, first, &mut |record| {
+        is_sealed |= record.seq == told;
+        replay.visit(record)
+    });
+    let (log, _) = opened.ok()??;
+    if !is_sealed {
+        // The record that says so was behind what stays.
+        return None;
+    }
+    let programs = std::mem::take(&mut replay.programs);
+    let (state, lineage) = replay.finish().ok()?;
+    add_checkpoints(shared, id, &state);
+    Some((log, Opened { state, programs, lineage, from: Some(seq) }))
+}
+
+/// The last record in a segment that says that a snapshot was sealed, and as what.
+fn last_seal(shared: &Shared, id: WorkspaceId, segment: u32) -> Option<(u64, Seal)> {
+    let mut found = None;
+    let looked = shared.logs.peek(id, segment, &mut |record| {
+        if Record::is_aside(record.body).is_ok_and(|is_aside| is_aside)
+            && let Ok(Record { change: Change::Sealed { seal, .. }, .. }) = Record::decode(record.body)
+        {
+            found = Some((record.seq, seal));
+        }
+        Ok(())
+    });
+    looked.ok().and(found)
+}
+
+/// Makes known which states of a log can be had from checkpoints.
+fn add_checkpoints(shared: &Shared, id: WorkspaceId, state: &State) {
+    for snapshot in state.history.snapshots() {
+        let own = snapshot.seal.filter(|_| snapshot.point.log == id);
+        own.into_iter().for_each(|seal| shared.add_checkpoint(snapshot.point, seal.checkpoint));
+    }
+}
+
 impl<'a> Opening<'a> {
-    pub(crate) fn new(shared: &'a Shared, id: WorkspaceId, base: &'a Base) -> Self {
+    fn new(shared: &'a Shared, id: WorkspaceId, base: &'a Base) -> Self {
         let replay = Replay::new(shared, id, base);
         let applied_max = shared.applied_max();
         Self { shared, base, id, replay, applied_max, passed: Passed::default() }
     }
 
     /// Takes a record; on failure the reason is kept.
-    pub(crate) fn visit(&mut self, record: store::Record<'_>) -> Result<()> {
+    fn visit(&mut self, record: store::Record<'_>) -> Result<()> {
         if record.seq <= self.applied_max {
             return self.replay.visit(record);
         }
@@ -71,12 +141,12 @@ impl<'a> Opening<'a> {
     }
 
     /// The reason opening stopped.
-    pub(crate) fn failed<T>(&mut self, error: store::LogError) -> std::result::Result<T, OpenError> {
+    fn failed<T>(&mut self, error: store::LogError) -> Outcome<T> {
         self.replay.failed(error)
     }
 
     /// What the workspace begins with.
-    pub(crate) fn finish(mut self) -> std::result::Result<Opened, OpenError> {
+    fn finish(mut self) -> Outcome<Opened> {
         let mut from = None;
         if let Some((seq, seal)) = self.passed.sealed
             && let Ok(state) = self.checkpoint(seq, &seal)
@@ -96,10 +166,7 @@ impl<'a> Opening<'a> {
         }
         let programs = std::mem::take(&mut self.replay.programs);
         let (state, lineage) = self.replay.finish()?;
-        for snapshot in state.history.snapshots() {
-            let own = snapshot.seal.filter(|_| snapshot.point.log == self.id);
-            own.into_iter().for_each(|seal| self.shared.add_checkpoint(snapshot.point, seal.checkpoint));
-        }
+        add_checkpoints(self.shared, self.id, &state);
         Ok(Opened { state, programs, lineage, from })
     }
 

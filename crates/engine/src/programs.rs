@@ -75,6 +75,13 @@ impl ProgramNumbers {
         self.by_name.get(&name).copied()
     }
 
+    /// All of them, in order.
+    pub(crate) fn all(&self) -> Vec<(u32, ProgramName)> {
+        let mut all: Vec<_> = self.by_name.iter().map(|(name, number)| (*number, *name)).collect();
+        all.sort_by_key(|(number, _)| *number);
+        all
+    }
+
     /// The number a new name is to be defined with.
     pub(crate) fn next(&self) -> u32 {
         if self.by_name.len() >= NAMES_MAX { 1 } else { self.by_name.len() as u32 + 1 }

@@ -12,7 +12,7 @@ use crate::history::{Seal, Snapshot};
 use crate::past::Past;
 use crate::record::Change;
 use crate::replay::state_at;
-use crate::seal::{Earlier, Header, Item, Kitchen, SealError, Store};
+use crate::seal::{Aside, Earlier, Header, Item, Kitchen, SealError, Store};
 use crate::state::State;
 use crate::workspace::Workspace;
 use weald_model::{Caller, Errno, SnapshotId};
@@ -34,6 +34,7 @@ pub struct SealJob<'a> {
     workspace: &'a Workspace,
     id: SnapshotId,
     past: Past,
+    aside: Aside,
     /// The sealed snapshot that differs least, as far as order tells.
     nearest: Option<Snapshot>,
     _kept: Kept<'a>,
@@ -75,9 +76,17 @@ impl Workspace {
             return Ok(None);
         }
         let past = self.past(snapshot.point)?;
+        let aside = self.aside()?;
         let (before, behind) = snapshots.split_at(at);
         let nearest = before.iter().rev().chain(behind).find(|one| one.seal.is_some());
-        Ok(Some(SealJob { workspace: self, id, past, nearest: nearest.cloned(), _kept: kept }))
+        Ok(Some(SealJob { workspace: self, id, past, aside, nearest: nearest.cloned(), _kept: kept }))
+    }
+
+    /// What the log says so far that is part of no state.
+    fn aside(&self) -> Result<Aside, Errno> {
+        let given_back = self.shared.given_back_of(self.id())?.iter().collect();
+        let moved = self.shared.moved_of(self.id())?.told().collect();
+        Ok(Aside { given_back, moved, programs: self.program_numbers() })
     }
 
     /// Seals a snapshot, all at once. `proceed` is asked again and again with the bytes of content that were cut since,
@@ -128,7 +137,7 @@ impl SealJob<'_> {
         let kitchen = Kitchen { shared, base, objects: &store, proceed };
         let (state, lineage) = (self.past.state(), self.workspace.lineage());
         let (_, root) = kitchen.seal(state, (self.past.point(), lineage), before.as_ref())?;
-        let (_, checkpoint) = kitchen.checkpoint(state, root, before.as_ref())?;
+        let (_, checkpoint) = kitchen.checkpoint((state, &self.aside), root, before.as_ref())?;
         let added = store.finish()?;
         Ok(Sealed { seal: Seal { root, checkpoint }, added })
     }

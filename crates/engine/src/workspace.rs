@@ -9,8 +9,8 @@ use crate::audit::News;
 use crate::base::Base;
 use crate::history::Point;
 use crate::kept::RECORDS_BETWEEN;
-use crate::opening::{Opened, Opening};
-use crate::programs::{Author, ProgramNumbers};
+use crate::opening::{self, Opened};
+use crate::programs::{Author, ProgramName, ProgramNumbers};
 use crate::record::{Change, Record, Root};
 use crate::state::{At, State};
 use crate::{Shared, StatFs, Summary};
@@ -127,7 +127,7 @@ impl Workspace {
     }
 
     /// Loads a workspace. For a fork, the parents' logs are read up to the fork; `base` is that of the origin.
-    /// Cost: the records behind the newest sealed snapshot, and a look at all others.
+    /// Cost: the segments from that of the newest sealed snapshot on; without one, the whole log.
     pub fn open(
         shared: Arc<Shared>,
         id: WorkspaceId,
@@ -136,12 +136,14 @@ impl Workspace {
         // What is in memory may be of records that the log has lost since.
         shared.forget_kept(id);
         shared.given_back.forget(id);
-        let mut opening = Opening::new(&shared, id, &base);
-        let (log, _) = shared
-            .logs
-            .open(id, &mut |record| opening.visit(record))
-            .or_else(|error| opening.failed(error))?;
-        let Opened { state, programs, lineage, from } = opening.finish()?;
+        let (log, opened) = match opening::from_seal(&shared, id, &base) {
+            Some(opened) => opened,
+            None => {
+                shared.given_back.forget(id);
+                opening::from_first_record(&shared, id, &base)?
+            }
+        };
+        let Opened { state, programs, lineage, from } = opened;
         shared.given_back.complete(id);
         let parents = lineage.iter().map(|point| Parent::Stored(point.log)).collect();
         Ok(Self::assemble(shared, id, base, log, Begun { state, programs, lineage, parents, from }))
@@ -412,6 +414,11 @@ impl Workspace {
         self.append_record(&Record { time, pid: who.pid, uid: who.uid, program: number, change }, &[])?;
         programs.define(number, name);
         Ok(number)
+    }
+
+    /// The numbers that programs have in this log.
+    pub(crate) fn program_numbers(&self) -> Vec<(u32, ProgramName)> {
+        self.programs.lock().unwrap_or_else(PoisonError::into_inner).all()
     }
 
     fn append_record(&self, record: &Record, inline: &[u8]) -> Result<Appended> {

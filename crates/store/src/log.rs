@@ -21,6 +21,7 @@ mod group;
 mod reader;
 pub mod reclaim;
 mod recovery;
+pub mod segments;
 pub mod verify;
 mod walk;
 mod writer;

@@ -161,9 +161,9 @@ pub(crate) fn reach(
     each: &mut EachObject<'_>,
 ) -> Result<(), SealError> {
     let header = Header::read(objects, root)?;
-    let Checkpoint { orphans, extents, history, .. } = Checkpoint::read(objects, checkpoint)?;
+    let Checkpoint { orphans, extents, history, aside, .. } = Checkpoint::read(objects, checkpoint)?;
     let mut found: Vec<Hash> = [*root, *checkpoint].into_iter().filter(|hash| seen.insert(*hash)).collect();
-    for tree in [header.trees.names, orphans, extents, history] {
+    for tree in [header.trees.names, orphans, extents, history].into_iter().chain(aside) {
         let mut part = |hash: &Hash| {
             let is_new = seen.insert(*hash);
             found.extend(is_new.then_some(*hash));

@@ -11,7 +11,9 @@ use weald_store::cas::Hash;
 /// First bytes of a header: letters and the version.
 const HEADER: [u8; 8] = *b"WEALDSN\x01";
 /// First bytes of a checkpoint.
-const CHECKPOINT: [u8; 8] = *b"WEALDCP\x01";
+const CHECKPOINT: [u8; 8] = *b"WEALDCP\x02";
+/// Those of one that has nothing beside its state.
+const CHECKPOINT_ALONE: [u8; 8] = *b"WEALDCP\x01";
 /// Most workspaces a snapshot's workspace can descend from.
 const LINEAGE_MAX: u64 = 10_000;
 
@@ -53,6 +55,8 @@ pub(crate) struct Checkpoint {
     pub(crate) extents: Hash,
     /// Tree of snapshots and steps.
     pub(crate) history: Hash,
+    /// Tree of what the log says that is part of no state. Older ones have none.
+    pub(crate) aside: Option<Hash>,
 }
 
 impl BaseId {
@@ -117,15 +121,23 @@ impl Header {
 
 impl Checkpoint {
     pub(crate) fn encode(&self) -> Vec<u8> {
-        [&CHECKPOINT[..], &self.root, &self.orphans, &self.extents, &self.history].concat()
+        let (first, aside) = match &self.aside {
+            Some(aside) => (CHECKPOINT, &aside[..]),
+            None => (CHECKPOINT_ALONE, &[][..]),
+        };
+        [&first[..], &self.root, &self.orphans, &self.extents, &self.history, aside].concat()
     }
 
     fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         let mut r = Reader(bytes);
-        if r.raw()? != CHECKPOINT {
-            return Err(Malformed("it is no checkpoint"));
-        }
-        let found = Self { root: r.raw()?, orphans: r.raw()?, extents: r.raw()?, history: r.raw()? };
+        let has_aside = match r.raw()? {
+            CHECKPOINT => true,
+            CHECKPOINT_ALONE => false,
+            _ => return Err(Malformed("it is no checkpoint")),
+        };
+        let (root, orphans, extents, history) = (r.raw()?, r.raw()?, r.raw()?, r.raw()?);
+        let aside = if has_aside { Some(r.raw()?) } else { None };
+        let found = Self { root, orphans, extents, history, aside };
         if r.0.is_empty() { Ok(found) } else { Err(Malformed("bytes behind a checkpoint")) }
     }
 
@@ -152,8 +164,11 @@ mod tests {
         };
         let bytes = header.encode();
         assert_eq!(Header::decode(&bytes), Ok(header));
-        let checkpoint = Checkpoint { root: [1; 32], orphans: [2; 32], extents: [3; 32], history: [4; 32] };
+        let [root, orphans, extents, history] = [[1; 32], [2; 32], [3; 32], [4; 32]];
+        let checkpoint = Checkpoint { root, orphans, extents, history, aside: Some([5; 32]) };
         assert_eq!(Checkpoint::decode(&checkpoint.encode()), Ok(checkpoint.clone()));
+        let alone = Checkpoint { aside: None, ..checkpoint.clone() };
+        assert_eq!(Checkpoint::decode(&alone.encode()), Ok(alone));
         for end in 0..bytes.len() {
             assert!(Header::decode(&bytes[..end]).is_err() && Checkpoint::decode(&bytes[..end]).is_err());
         }

@@ -2,6 +2,7 @@
 //!
 //! Invariant: the roots are those that would be made from nothing; `before` only spares work.
 
+use super::aside::Aside;
 use super::entry;
 use super::header::{BaseId, Checkpoint, Header, Trees};
 use super::object::{self, SealError};
@@ -62,7 +63,7 @@ impl Kitchen<'_> {
     /// Makes the checkpoint of a sealed state.
     pub(crate) fn checkpoint(
         &self,
-        state: &State,
+        (state, aside): (&State, &Aside),
         root: Hash,
         before: Option<&Earlier>,
     ) -> Result<(Checkpoint, Hash), SealError> {
@@ -79,7 +80,8 @@ impl Kitchen<'_> {
         let orphans = tree::update(self.objects, None, orphans)?;
         let history = state.history.entries().into_iter().map(|(key, value)| Ok((key, Some(value))));
         let history = tree::update(self.objects, None, history)?;
-        let checkpoint = Checkpoint { root, orphans, extents, history };
+        let aside = Some(aside.put(self.objects)?);
+        let checkpoint = Checkpoint { root, orphans, extents, history, aside };
         let hash = object::put(self.objects, &checkpoint.encode())?;
         Ok((checkpoint, hash))
     }

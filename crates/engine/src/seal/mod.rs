@@ -10,6 +10,7 @@
 //! objects are durable; nothing that is sealed is needed to open a workspace.
 //! Read next: `tree` (pages), `recipe` (content), `make` and `read`, docs/decisions/0006-sealing.md.
 
+mod aside;
 mod check;
 mod cut;
 mod entry;
@@ -22,6 +23,7 @@ mod recipe;
 mod store;
 mod tree;
 
+pub(crate) use aside::Aside;
 pub(crate) use check::reach;
 pub use check::{SealCheck, check_seals};
 pub(crate) use header::{Checkpoint, Header};

@@ -2,9 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
-use crate::world::{USER, World, open_shared};
+use crate::world::{SMALL_FILES, USER, World, open_shared};
 use proptest::collection::vec;
 use proptest::prelude::*;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use weald_engine::seal::{SealCheck, SealError};
 use weald_engine::{AllocateMode, Changes, Occasion, Placed, Since, Workspace};
@@ -231,6 +232,54 @@ fn a_workspace_is_opened_from_its_newest_sealed_snapshot_and_is_the_same() {
     let undone = steps(&again);
     assert!(undone.iter().any(Option::is_some), "{undone:?}");
     assert_eq!(undone.map(|step| step.map(|(to, _)| to)), steps(before).map(|step| step.map(|(to, _)| to)));
+}
+
+/// A log of many segments, with a sealed snapshot in a late one.
+fn long_log(world: &World) -> u64 {
+    let workspace = &world.stems[0].engine;
+    let ino = file(workspace, b"file");
+    for round in 0..200u64 {
+        workspace.write(&USER, ino, round * 700, &Data { seed: round as u8, len: 1500 }.bytes()).unwrap();
+        if round == 100 {
+            workspace.write(&USER, ino, 1 << 20, &Data { seed: 9, len: 50_000 }.bytes()).unwrap();
+        }
+    }
+    let seq = workspace.snapshot(&USER, SnapshotId(1), "", &[], Occasion::Asked).unwrap().point.seq;
+    workspace.seal(SnapshotId(1), &|_| true).unwrap().unwrap();
+    workspace.write(&USER, ino, 3, b"behind").unwrap();
+    file(workspace, b"last");
+    workspace.sync().unwrap();
+    seq
+}
+
+#[test]
+fn what_lies_before_the_segment_of_the_newest_sealed_snapshot_is_not_read_to_open() {
+    let world = World::with_limits(None, SMALL_FILES);
+    let seq = long_log(&world);
+    let before = &world.stems[0].engine;
+    let log = std::path::PathBuf::from(format!("/home/logs/{}", before.id()));
+    let first = log.join("log-00000000");
+    let segments = world.disk.files().into_iter().map(|(path, _)| path);
+    let segments = segments.filter(|path| path.to_string_lossy().contains("/log-")).collect::<BTreeSet<_>>();
+    let last = segments.last().unwrap();
+    assert!(segments.len() > 5, "the log has many segments");
+    world.disk.damage(&first, 9_000, 1).unwrap();
+    let again = world.open_again(open_shared(&world.disk, &world.clock, SMALL_FILES));
+    assert_eq!(again.opened_from(), Some(seq));
+    assert_eq!((again.snapshots(), again.summary()), (before.snapshots(), before.summary()));
+    assert_eq!(again.head(), before.head());
+    again.now_past().check().unwrap().unwrap();
+    // The same program keeps its number, or the log would define it twice.
+    let records = |workspace: &Workspace| {
+        file(workspace, b"one more");
+        workspace.head().seq
+    };
+    assert_eq!(records(&again), before.head().seq + 1);
+    // Damage behind it is met, and told.
+    world.disk.damage(last, 100, 1).unwrap();
+    drop(again);
+    let shared = open_shared(&world.disk, &world.clock, SMALL_FILES);
+    assert!(world.try_open_again(shared).is_err());
 }
 
 #[test]

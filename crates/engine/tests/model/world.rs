@@ -7,7 +7,7 @@
 use crate::steps::{STEMS_MAX, Step};
 use std::path::Path;
 use std::sync::Arc;
-use weald_engine::{Base, Point, Shared, Workspace};
+use weald_engine::{Base, OpenError, Point, Shared, Workspace};
 use weald_model::{Caller, Errno, Oid, Silent, Source, Timestamp, WorkspaceId};
 use weald_store::cas::Cas;
 use weald_store::chunks::Chunks;
@@ -106,7 +106,12 @@ impl World {
 
     /// Opens the first workspace once more, as after a kill.
     pub(crate) fn open_again(&self, shared: Arc<Shared>) -> Arc<Workspace> {
-        Workspace::open(shared, self.stems[0].id, self.base.base()).expect("it opens again")
+        self.try_open_again(shared).expect("it opens again")
+    }
+
+    /// The same, where it may fail.
+    pub(crate) fn try_open_again(&self, shared: Arc<Shared>) -> Result<Arc<Workspace>, OpenError> {
+        Workspace::open(shared, self.stems[0].id, self.base.base())
     }
 
     /// Does one step and checks what must hold.

@@ -94,8 +94,30 @@ impl Made {
     }
 }
 
+/// Opens a log at the last segment where it can be begun in the middle.
+fn open_late(made: &Made) -> Result<Option<(Head, Seen)>, LogError> {
+    for start in made.logs.segments(ID)?.into_iter().skip(1).rev() {
+        let mut seen = Vec::new();
+        let opened = made.logs.open_at(ID, start.number, &mut |record| {
+            assert_eq!(record.seq, start.seq_before + 1 + seen.len() as u64);
+            seen.push((record.body.to_vec(), record.inline.to_vec()));
+            Ok(())
+        })?;
+        if let Some((log, _)) = opened {
+            return Ok(Some((log.head(), seen)));
+        }
+    }
+    Ok(None)
+}
+
 fn is_prefix_with_all_synced(made: &Made) -> Result<(), TestCaseError> {
-    let (log, _, seen) = records(&made.logs).map_err(|error| TestCaseError::fail(error.to_string()))?;
+    let late = open_late(made).map_err(|error| TestCaseError::fail(error.to_string()))?;
+    let (log, recovery, seen) =
+        records(&made.logs).map_err(|error| TestCaseError::fail(error.to_string()))?;
+    if let Some((head, late)) = late {
+        prop_assert_eq!((head, recovery.cut_bytes), (log.head(), 0));
+        prop_assert!(seen.ends_with(&late));
+    }
     prop_assert!(seen.len() >= made.synced, "{} of {} synced", seen.len(), made.synced);
     prop_assert_eq!(&seen[..], &made.expected[..seen.len()]);
     log.append(b"more", b"").unwrap();
@@ -171,6 +193,9 @@ proptest! {
         let at = positions[pick.index(positions.len())];
         made.disk.change(&made.path(at.segment), |bytes| bytes[at.offset as usize] ^= 1 << bit);
         let before: Vec<Vec<u8>> = made.segments().iter().map(|(n, _)| made.disk.bytes(Path::new(&made.path(*n)))).collect();
+        if let Ok(Some((_, late))) = open_late(&made) {
+            prop_assert!(made.expected.ends_with(&late), "the damage is in a segment that was not read");
+        }
         let opened = records(&made.logs);
         prop_assert!(matches!(opened, Err(LogError::Damaged { .. })), "{at:?} {:?}", opened.map(|(_, recovery, _)| recovery));
         let after: Vec<Vec<u8>> = made.segments().iter().map(|(n, _)| made.disk.bytes(Path::new(&made.path(*n)))).collect();

@@ -7,7 +7,7 @@
 use super::chain::Chain;
 use super::content::right_entry;
 use super::files::Files;
-use super::format::{HEADER_BYTES, HeaderFault, Place, Position, Salt, SegmentHeader, entry_bytes};
+use super::format::{Commit, HEADER_BYTES, HeaderFault, Place, Position, Salt, SegmentHeader, entry_bytes};
 use super::walk::{Behind, Step, Walk, WalkChain, look_behind};
 use super::writer::{Log, Resume};
 use super::{LogError, Record, Recovery, Visit};
@@ -84,8 +84,34 @@ pub(super) fn open(
     id: WorkspaceId,
     visit: &mut Visit<'_>,
 ) -> Result<(Log, Recovery), LogError> {
+    let found = find_end(files, id, Walk::new(files, id, WalkChain::Check), None)?;
+    open_found(files, id, (0, found), visit)
+}
+
+/// Opens a log from a segment on, before which a commit says what was durable. None, and nothing is changed, when more has
+/// to be known: where the durable part ends, or that there is a record.
+pub(super) fn open_at(
+    files: &Arc<Files>,
+    id: WorkspaceId,
+    (segment, before): (u32, &Commit),
+    visit: &mut Visit<'_>,
+) -> Result<Option<(Log, Recovery)>, LogError> {
+    let Some(walk) = Walk::begin_at(files, id, segment, WalkChain::Check)? else { return Ok(None) };
+    let found = find_end(files, id, walk, Some(before))?;
+    let is_enough = found.durable_log >= Position { segment, offset: HEADER_BYTES as u32 };
+    if !is_enough || found.chain.is_none() {
+        return Ok(None);
+    }
+    open_found(files, id, (segment, found), visit).map(Some)
+}
+
+fn open_found(
+    files: &Arc<Files>,
+    id: WorkspaceId,
+    (first, found): (u32, Found),
+    visit: &mut Visit<'_>,
+) -> Result<(Log, Recovery), LogError> {
     let numbers = files.numbers(id)?;
-    let found = find_end(files, id)?;
     let behind = look_behind(files, id, &numbers, found.end.at)?;
     if behind.is_durable {
         return Err(damaged(files, id, found.end.at, found.why));
@@ -111,7 +137,7 @@ pub(super) fn open(
     files.set_sure(id, true);
     drop(mending);
     let known = found.chain.filter(|_| end == found.end);
-    let chain = replay(files, id, &end, known, visit)?;
+    let chain = replay(files, id, (first, &end), known, visit)?;
     let resume = Resume {
         at: end.at,
         seq: end.seq,
@@ -133,7 +159,7 @@ pub(super) fn open(
 pub(super) fn make_durable(files: &Files, id: WorkspaceId) -> Result<(), LogError> {
     let _mending = files.mend();
     if !files.is_sure(id) {
-        let found = find_end(files, id)?;
+        let found = find_end(files, id, Walk::new(files, id, WalkChain::Check), None)?;
         if look_behind(files, id, &files.numbers(id)?, found.end.at)?.is_durable {
             return Err(damaged(files, id, found.end.at, found.why));
         }
@@ -150,7 +176,18 @@ pub(super) fn replay_until(
     seq: u64,
     visit: &mut Visit<'_>,
 ) -> Result<(), LogError> {
-    let mut walk = Walk::new(files, id, WalkChain::Skip);
+    replay_from(files, id, (0, seq), visit)
+}
+
+/// The same from a segment on.
+pub(super) fn replay_from(
+    files: &Files,
+    id: WorkspaceId,
+    (first, seq): (u32, u64),
+    visit: &mut Visit<'_>,
+) -> Result<(), LogError> {
+    let walk = Walk::begin_at(files, id, first, WalkChain::Skip)?;
+    let mut walk = walk.unwrap_or_else(|| Walk::new(files, id, WalkChain::Skip));
     while walk.seq < seq {
         match walk.step()? {
             Step::Record { frame, at } => {
@@ -170,21 +207,26 @@ pub(super) fn replay_until(
     Ok(())
 }
 
-/// Walks the whole log, checking every frame and the chain.
-fn find_end(files: &Files, id: WorkspaceId) -> Result<Found, LogError> {
-    let mut walk = Walk::new(files, id, WalkChain::Check);
+/// Walks to the end of the log, checking every frame and the chain. `before` is the commit before where it begins.
+fn find_end(
+    files: &Files,
+    id: WorkspaceId,
+    mut walk: Walk<'_>,
+    before: Option<&Commit>,
+) -> Result<Found, LogError> {
+    let durable_data = before.map_or(Position::default(), |commit| commit.durable_data);
     let mut found = Found {
         end: End {
             at: walk.at,
-            seq: 0,
-            data: Position::default(),
-            is_ended: false,
-            end_before: 0,
+            seq: walk.seq,
+            data: durable_data,
+            is_ended: before.is_some(),
+            end_before: walk.end_before,
             last_record: walk.at,
         },
         why: "",
-        durable_log: Position::default(),
-        durable_data: Position::default(),
+        durable_log: before.map_or(Position::default(), |commit| commit.durable_log),
+        durable_data,
         marks: Vec::new(),
         chain: None,
         commits: LastCommits::default(),
@@ -305,7 +347,15 @@ pub(super) fn data_header(
     id: WorkspaceId,
     segment: u32,
 ) -> Result<Option<SegmentHeader>, LogError> {
-    let number = segment | Place::DATA;
+    segment_header(files, id, segment | Place::DATA)
+}
+
+/// The header of a segment, numbered as in [`Place::file`]; None when there is none that is right.
+pub(super) fn segment_header(
+    files: &Files,
+    id: WorkspaceId,
+    number: u32,
+) -> Result<Option<SegmentHeader>, LogError> {
     let Some(file) = files.open_if_there(id, number)? else { return Ok(None) };
     let path = files.path(id, number);
     let mut bytes = [0; HEADER_BYTES];
@@ -410,12 +460,13 @@ fn copy_over_itself(file: &dyn DiskFile, start: u64, stop: u64) -> std::io::Resu
 fn replay(
     files: &Files,
     id: WorkspaceId,
-    end: &End,
+    (first, end): (u32, &End),
     known: Option<Chain>,
     visit: &mut Visit<'_>,
 ) -> Result<Chain, LogError> {
     let hashing = if known.is_some() { WalkChain::Skip } else { WalkChain::Check };
-    let mut walk = Walk::new(files, id, hashing);
+    let walk = Walk::begin_at(files, id, first, hashing)?;
+    let mut walk = walk.unwrap_or_else(|| Walk::new(files, id, hashing));
     while walk.at < end.at {
         match walk.step()? {
             Step::Record { frame, at } => {

@@ -10,6 +10,7 @@ use super::format::{
     Commit, FRAME_BYTES_MAX, FRAME_HEADER_BYTES, Frame, FrameKind, HEADER_BYTES, HeaderFault, Place,
     Position, Salt, SegmentHeader,
 };
+use super::recovery::segment_header;
 use crate::disk::{DiskFile, OpenMode, read_exact_at};
 use std::io;
 use std::path::PathBuf;
@@ -117,6 +118,27 @@ impl<'f> Walk<'f> {
             end_before: 0,
             window: None,
         }
+    }
+
+    /// A walk that begins with a segment; None when that has no right header. What it says of the segments before is
+    /// believed.
+    pub(super) fn begin_at(
+        files: &'f Files,
+        id: WorkspaceId,
+        number: u32,
+        chain: WalkChain,
+    ) -> Result<Option<Self>, LogError> {
+        let walk = Self::new(files, id, chain);
+        if number == 0 {
+            return Ok(Some(walk));
+        }
+        let header = segment_header(files, id, number)?;
+        Ok(header.map(|header| Self {
+            at: Position { segment: number, offset: 0 },
+            seq: header.seq_before,
+            end_before: header.end_before,
+            ..walk
+        }))
     }
 
     /// A walk that goes on behind record `seq`, at a place where another one stood. It hashes nothing.
