@@ -155,10 +155,17 @@ impl<'a> Replay<'a> {
     fn run(mut self, from: Point, last: u64) -> Opened<State> {
         if let Some((done, state)) = self.nearest(from) {
             self.lineage = lineage(self.shared, self.id)?;
+            // No record is applied that would show it.
+            let at = Point { log: self.id, seq: done };
+            let mut targets = self.targets.borrow_mut();
+            if targets.wanted.contains(&at) {
+                targets.found.insert(at, state.clone());
+            }
+            drop(targets);
             (self.done, self.state) = (done, Some(state));
         }
-        let logs = &self.shared.logs;
-        logs.replay_until(self.id, last, &mut |record| self.visit(record))
+        let (logs, done) = (&self.shared.logs, self.done);
+        logs.replay_between(self.id, done, last, &mut |record| self.visit(record))
             .or_else(|error| self.failed(error))?;
         Ok(self.finish()?.0)
     }

@@ -308,6 +308,25 @@ fn a_state_behind_which_nothing_is_in_memory_is_had_from_its_checkpoint() {
 }
 
 #[test]
+fn a_state_behind_a_restore_to_a_sealed_snapshot_can_be_had_after_opening() {
+    let world = World::new(None);
+    let workspace = &world.stems[0].engine;
+    file(workspace, b"one");
+    file(workspace, b"two");
+    seal(workspace, 1);
+    file(workspace, b"three");
+    let past = workspace.past(workspace.snapshots()[0].point).unwrap();
+    workspace.restore(&USER, &past, &[]).unwrap();
+    let behind = workspace.present();
+    file(workspace, b"four");
+    seal(workspace, 2);
+    let again = world.open_again(open_shared(&world.disk, &world.clock, Default::default()));
+    assert!(again.opened_from() > Some(behind.seq));
+    let past = again.past(behind).unwrap();
+    assert!(past.lookup(Ino::ROOT, b"two").is_ok() && past.lookup(Ino::ROOT, b"three").is_err());
+}
+
+#[test]
 fn a_workspace_whose_checkpoint_is_gone_is_replayed() {
     let world = World::new(None);
     let (again, _) = opened_again(&world, |chunks| {
