@@ -412,6 +412,44 @@ fn there_is_nothing_to_undo_in_a_fresh_workspace() {
 }
 
 #[test]
+fn a_look_with_git_ends_no_redo_and_is_no_step_to_undo() {
+    let home = Home::new();
+    let root = of_repo(&home);
+    let pause = || std::thread::sleep(std::time::Duration::from_millis(2200));
+    // That git did write its index is a part of the test.
+    let look = || {
+        let before = fs::read(root.join(".git/index")).unwrap();
+        home.run(&root, "git status").ok();
+        assert_ne!(fs::read(root.join(".git/index")).unwrap(), before);
+    };
+    let changed = |is| assert_eq!(read(root.join("a.txt")) == "changed", is);
+    pause();
+    fs::write(root.join("a.txt"), "changed").unwrap();
+    home.weald(&["undo", "ws"]).ok();
+    look();
+    pause();
+    fs::write(root.join(".git/index.tmp"), fs::read(root.join(".git/index")).unwrap()).unwrap();
+    home.weald(&["redo", "ws"]).fault("W0033");
+    fs::remove_file(root.join(".git/index.tmp")).unwrap();
+    changed(false);
+    // The same index, and nothing else.
+    home.weald(&["redo", "ws"]).ok();
+    changed(true);
+    pause();
+    look();
+    home.weald(&["undo", "ws"]).ok();
+    changed(false);
+    look();
+    home.weald(&["redo", "ws"]).ok();
+    changed(true);
+    home.weald(&["undo", "ws"]).ok();
+    home.run(&root, "git rm --cached -q a.txt").ok();
+    home.weald(&["redo", "ws"]).fault("W0033");
+    home.weald(&["undo", "ws"]).ok();
+    assert_eq!(home.run(&root, "git status --porcelain").ok(), "");
+}
+
+#[test]
 fn a_removed_workspace_has_a_snapshot_of_its_end() {
     let home = Home::new();
     let root = empty(&home);

@@ -40,6 +40,7 @@ mod mount_point;
 mod mounting;
 mod occupants;
 mod open_files;
+mod overlook;
 mod patch;
 mod pins;
 mod programs;

@@ -11,7 +11,7 @@ use crate::forest::Forest;
 use crate::history::State;
 use crate::protocol::{RestoreRequest, Target};
 use crate::report::{Bytes, RestoreReport, StateReport, UndoReport};
-use crate::{compare, open_files};
+use crate::{compare, open_files, overlook};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use weald_engine::{Changed, Occasion, Past, Point, Workspace};
@@ -76,12 +76,15 @@ impl Forest {
         let _alone = entry.travel();
         entry.flush();
         let before = workspace.now_past();
+        let failed = |error| faults::errno(&format!("stepping in `{name}`"), error);
+        if let Some(changed) = overlook::refreshed_index(&workspace, who, step).map_err(failed)? {
+            entry.refresh(&changed);
+        }
         let stepped = match step {
             Step::Back => workspace.undo(who),
             Step::Forward => workspace.redo(who),
         };
-        let stepped = stepped.map_err(|error| faults::errno(&format!("stepping in `{name}`"), error))?;
-        let (point, changed) = stepped.ok_or_else(|| nothing(&name, step))?;
+        let (point, changed) = stepped.map_err(failed)?.ok_or_else(|| nothing(&name, step))?;
         entry.refresh(&changed);
         self.make_durable(&entry, &workspace)?;
         let totals = compare::count(&before, &workspace.now_past(), &[])

@@ -214,6 +214,11 @@ impl History {
                 self.undone.remove(&number);
                 self.steps.insert(number, started);
             }
+            Why::Overlook => {
+                let target = target.ok_or(Errno::Io)?;
+                self.steps = target.steps.clone();
+                self.undone = target.undone.clone();
+            }
         }
         self.open_since = None;
         self.is_being_made = false;

@@ -112,6 +112,16 @@ impl Past {
         self.state.parent_of(&self.base, dir)
     }
 
+    /// Where undo went from here.
+    pub fn undo_target(&self) -> Option<Point> {
+        self.state.history.undo_target()
+    }
+
+    /// Where redo went from here.
+    pub fn redo_target(&self) -> Option<Point> {
+        self.state.history.redo_target()
+    }
+
     /// The snapshots that were listed then, the oldest first.
     pub fn snapshots(&self) -> Vec<Snapshot> {
         self.state.history.snapshots()

@@ -188,6 +188,8 @@ pub(crate) enum Why {
     Undo = 1,
     /// It takes the last undo back.
     Redo = 2,
+    /// What was done since that point counts as no step: those to undo and to redo are the ones of then.
+    Overlook = 3,
 }
 
 /// A new inode.
@@ -485,6 +487,7 @@ impl Change {
                     0 => Why::Asked,
                     1 => Why::Undo,
                     2 => Why::Redo,
+                    3 => Why::Overlook,
                     _ => return Err(Malformed("why")),
                 },
             },

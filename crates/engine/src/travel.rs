@@ -145,6 +145,24 @@ impl Workspace {
         self.step(who, Why::Redo, |state| state.history.redo_target())
     }
 
+    /// Goes back to `to` as if nothing had been done since: what can be undone and redone is what could be then. For
+    /// changes that nobody knows of, such as a cache that was written anew. None, and nothing is done, when something was
+    /// changed behind `present`.
+    pub fn overlook(&self, who: &Caller, to: &Past, present: Point) -> Result<Option<Changed>> {
+        if to.point().log != self.id() {
+            return Err(Errno::NotFound);
+        }
+        self.must_be_past(to.point())?;
+        let who = self.shared.author(who);
+        let _revival = self.shared.given_back.revive();
+        self.check_whole(to.state())?;
+        let mut state = self.write_state();
+        if (Point { log: self.id(), seq: self.log.seq() }) != present {
+            return Ok(None);
+        }
+        self.restore_to(&mut state, &who, (to.point(), to.state()), Vec::new(), Why::Overlook).map(Some)
+    }
+
     fn step(
         &self,
         who: &Caller,

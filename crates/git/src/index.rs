@@ -10,8 +10,14 @@
 //!
 //! Read [`crate::cached_tree`] for the walk over a whole tree.
 
+mod refreshed;
+
+pub use refreshed::is_refreshed;
+
 use crate::ObjectFormat;
 use crate::cached_tree::CachedTrees;
+use crate::repo::guarded;
+use gix::index::decode;
 use std::cmp::Ordering;
 use weald_model::{Code, Fault, Oid, Timestamp, TreeKind};
 
@@ -197,6 +203,16 @@ fn truncated_size(size: u64) -> u32 {
         0 if size != 0 => 0x8000_0000,
         low => low,
     }
+}
+
+/// Reads an index; None for what is none, and for a split one: what it says lies elsewhere.
+pub(crate) fn read(bytes: &[u8], format: ObjectFormat) -> Option<gix::index::State> {
+    // Lengths are checked against the bytes there are; the limit is for what entries take in memory.
+    let options =
+        decode::Options { alloc_limit_bytes: bytes.len().checked_mul(8), ..decode::Options::default() };
+    let time = filetime::FileTime::zero();
+    let read = guarded(|| gix::index::State::from_bytes(bytes, time, format.kind(), options).ok())??;
+    read.0.link().is_none().then_some(read.0)
 }
 
 #[cfg(test)]

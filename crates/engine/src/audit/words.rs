@@ -184,6 +184,7 @@ fn history(change: &Change, logged: &mut Logged) {
                 Why::Asked => "restore",
                 Why::Undo => "undo",
                 Why::Redo => "redo",
+                Why::Overlook => "overlook",
             };
             logged.detail = Some(format!("to record {} of {}", to.seq, to.log));
             let only = paths.first().filter(|_| paths.len() == 1);

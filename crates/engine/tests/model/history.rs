@@ -248,6 +248,33 @@ fn undo_and_redo_go_over_bursts_and_restores() {
 }
 
 #[test]
+fn what_is_overlooked_is_no_step_and_ends_no_redo() {
+    let world = World::new(None);
+    let engine = workspace(&world);
+    make(&engine, "a", "");
+    pause(&world);
+    make(&engine, "b", "");
+    engine.undo(&USER).unwrap().unwrap();
+    let then = engine.past(engine.present()).unwrap();
+    pause(&world);
+    make(&engine, "cache", "");
+    assert_eq!((then.redo_target().is_some(), engine.now_past().redo_target()), (true, None));
+    let present = engine.present();
+    pause(&world);
+    make(&engine, "d", "");
+    assert_eq!(engine.overlook(&USER, &then, present), Ok(None), "somebody changed something meanwhile");
+    assert_eq!(names(&engine).concat(), "acached");
+    engine.overlook(&USER, &then, engine.present()).unwrap().unwrap();
+    assert_eq!(names(&engine).concat(), "a");
+    let again = world.open_again(crate::world::open_shared(&world.disk, &world.clock, Default::default()));
+    again.redo(&USER).unwrap().unwrap();
+    assert_eq!(names(&again).concat(), "ab");
+    again.undo(&USER).unwrap().unwrap();
+    again.undo(&USER).unwrap().unwrap();
+    assert_eq!(names(&again).concat(), "");
+}
+
+#[test]
 fn undo_stops_at_what_weald_did_to_make_the_workspace() {
     let world = World::new(None);
     let engine = workspace(&world);
