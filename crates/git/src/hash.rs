@@ -67,17 +67,37 @@ impl ObjectFormat {
 
     /// Hashes the parts one after another.
     pub(crate) fn hash(self, parts: &[&[u8]]) -> Oid {
+        let mut digest = Digest::new(self);
+        parts.iter().for_each(|part| digest.update(part));
+        digest.finish()
+    }
+}
+
+/// A hash of bytes that come one after another.
+pub(crate) enum Digest {
+    Sha1(sha1::Sha1),
+    Sha256(gix::hash::Hasher),
+}
+
+impl Digest {
+    pub(crate) fn new(format: ObjectFormat) -> Self {
+        match format {
+            ObjectFormat::Sha1 => Digest::Sha1(sha1::Sha1::new()),
+            ObjectFormat::Sha256 => Digest::Sha256(gix::hash::hasher(gix::hash::Kind::Sha256)),
+        }
+    }
+
+    pub(crate) fn update(&mut self, bytes: &[u8]) {
+        match self {
+            Digest::Sha1(hasher) => hasher.update(bytes),
+            Digest::Sha256(hasher) => hasher.update(bytes),
+        }
+    }
+
+    pub(crate) fn finish(self) -> Oid {
         let oid = match self {
-            ObjectFormat::Sha1 => {
-                let mut hasher = sha1::Sha1::new();
-                parts.iter().for_each(|part| hasher.update(part));
-                Oid::new(&hasher.finalize())
-            }
-            ObjectFormat::Sha256 => {
-                let mut hasher = gix::hash::hasher(gix::hash::Kind::Sha256);
-                parts.iter().for_each(|part| hasher.update(part));
-                hasher.try_finalize().ok().and_then(|id| Oid::new(id.as_slice()))
-            }
+            Digest::Sha1(hasher) => Oid::new(&hasher.finalize()),
+            Digest::Sha256(hasher) => hasher.try_finalize().ok().and_then(|id| Oid::new(id.as_slice())),
         };
         oid.expect("a digest has the length of an id, and SHA-256 cannot fail")
     }

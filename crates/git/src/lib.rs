@@ -26,11 +26,14 @@ pub mod unpushed;
 pub mod url;
 
 mod cached_tree;
+mod delivery;
 mod fault;
 mod hash;
+mod pack;
 mod place;
 mod program;
 mod scratch;
+mod staged;
 mod walk;
 
 pub use cached_tree::{IndexNode, index_of_tree};

@@ -3,9 +3,10 @@
 //! Invariants: nothing in the workspace changes, its index, branches and objects included; the source gets the commit and all
 //! that it needs, or nothing; an unchanged state is the same commit again. Everything is done by the user's own
 //! `git`, so filters, attributes, ignore rules and signing are git's. Objects are made in a directory of their own
-//! and reach the source by `git push`, so hooks of the source count (githooks(5): pre-receive, update); those of a commit
-//! and of a push in the workspace do not run.
+//! (`scratch`) and brought to the source from there (`delivery`); hooks of the source count (githooks(5): pre-receive, update), those
+//! of a commit and of a push in the workspace do not run.
 
+use crate::delivery::{Delivery, Tips};
 use crate::program::Git;
 use crate::scratch::Scratch;
 use std::path::Path;
@@ -44,18 +45,18 @@ pub struct Promoted {
     pub is_new: bool,
 }
 
-/// Promotes. Cost: that of `git add --all`, and of a push of what is new.
+/// Promotes. Cost: that of `git add --all`, and of writing what is new.
 ///
 /// Errors: `UnfinishedMerge` (paths in conflict), `UnsupportedSource` (no git directory), `GitFailed`, `DiskFull`.
 pub fn promote(request: &PromoteRequest<'_>) -> Result<Promoted, Fault> {
-    refuse_conflicts(&Git::new(request.workspace), request.name)?;
     let scratch = Scratch::new(request.workspace, request.name)?;
     let git = scratch.git();
     let tree = scratch.take()?;
-    let head = git.commit("HEAD")?;
+    let head = scratch.head()?;
     let source = Git::new(request.source);
-    let before = source.commit(request.reference)?;
-    let parents = parents(&git, &source, request, head, before)?;
+    let tips = Tips::of(&source)?;
+    let before = tips.get(request.reference);
+    let parents = parents(&scratch, &tips, request, head, before)?;
     let commit = match (parents.as_slice(), before) {
         ([parent], _) if git.tree(parent)? == tree => *parent,
         (_, Some(before))
@@ -66,7 +67,8 @@ pub fn promote(request: &PromoteRequest<'_>) -> Result<Promoted, Fault> {
         _ => make_commit(&git, request, &tree, &parents)?,
     };
     if before != Some(commit) {
-        push(&git, request, &commit, before.as_ref())?;
+        let (reference, source, parents) = (request.reference, request.source, parents.as_slice());
+        Delivery { scratch: &scratch, source, tips: &tips, reference, before, commit, parents }.bring()?;
     }
     Ok(Promoted { commit, before, head, is_new: head != Some(commit) })
 }
@@ -74,19 +76,17 @@ pub fn promote(request: &PromoteRequest<'_>) -> Result<Promoted, Fault> {
 /// What the state comes after: HEAD, a merge under way, and what was promoted before and is in the branch since. The
 /// last holds because that was an earlier state of the same workspace.
 fn parents(
-    git: &Git,
-    source: &Git,
+    scratch: &Scratch,
+    tips: &Tips,
     request: &PromoteRequest<'_>,
     head: Option<Oid>,
     before: Option<Oid>,
 ) -> Result<Vec<Oid>, Fault> {
-    let mut parents: Vec<Oid> = head.into_iter().chain(git.commit("MERGE_HEAD")?).collect();
-    let tip = match request.branch {
-        Some(branch) => source.commit(&format!("refs/heads/{branch}"))?,
-        None => None,
-    };
+    let git = scratch.git();
+    let mut parents: Vec<Oid> = head.into_iter().chain(scratch.merge_head()?).collect();
+    let tip = request.branch.and_then(|branch| tips.get(&format!("refs/heads/{branch}")));
     let (Some(before), Some(tip)) = (before, tip) else { return Ok(parents) };
-    if !source.is_ancestor(&before, &tip)? {
+    if !Git::new(request.source).is_ancestor(&before, &tip)? {
         return Ok(parents);
     }
     for parent in &parents {
@@ -115,7 +115,11 @@ pub(crate) fn conflicts(git: &Git) -> Result<Vec<Vec<u8>>, Fault> {
 
 /// Refuses while paths are in conflict: nobody has said yet what they should be.
 pub(crate) fn refuse_conflicts(git: &Git, name: &str) -> Result<(), Fault> {
-    let paths = conflicts(git)?;
+    refuse(&conflicts(git)?, name)
+}
+
+/// Refuses when there are paths in conflict.
+pub(crate) fn refuse(paths: &[Vec<u8>], name: &str) -> Result<(), Fault> {
     let Some(first) = paths.first() else { return Ok(()) };
     let more = if paths.len() > 1 { format!(" and {} more", paths.len() - 1) } else { String::new() };
     let first = String::from_utf8_lossy(first);
@@ -155,25 +159,4 @@ fn make_commit(git: &Git, request: &PromoteRequest<'_>, tree: &Oid, parents: &[O
 pub(crate) fn is_signing(git: &Git) -> Result<bool, Fault> {
     let said = git.said(&["config", "--type=bool", "--get", "commit.gpgSign"], &[])?;
     Ok(said.code == 0 && said.out.starts_with(b"true"))
-}
-
-/// Brings a commit to the source, unless somebody moved the ref meanwhile.
-fn push(git: &Git, request: &PromoteRequest<'_>, commit: &Oid, before: Option<&Oid>) -> Result<(), Fault> {
-    let reference = request.reference;
-    let lease = before.map(Oid::to_string).unwrap_or_default();
-    let args = [
-        "-c",
-        "push.gpgSign=false",
-        "-c",
-        "push.followTags=false",
-        "push",
-        "--quiet",
-        "--no-verify",
-        "--recurse-submodules=no",
-        &format!("--force-with-lease={reference}:{lease}"),
-        "--",
-        &request.source.to_string_lossy(),
-        &format!("{commit}:{reference}"),
-    ];
-    git.run(&args).map(|_| ())
 }

@@ -5,7 +5,6 @@
 //! of a merge for each pair that changes a file in common.
 
 use crate::program::{Git, split};
-use crate::promote::refuse_conflicts;
 use crate::scratch::Scratch;
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -35,11 +34,10 @@ impl Sighting {
     ///
     /// Errors: `UnfinishedMerge` (paths in conflict), `UnsupportedSource`, `GitFailed`.
     pub fn of_workspace(workspace: &Path, name: &str, tip: &Oid) -> Result<Self, Fault> {
-        refuse_conflicts(&Git::new(workspace), name)?;
         let scratch = Scratch::new(workspace, name)?;
         let git = scratch.git();
         let tree = scratch.take()?;
-        let head = git.commit("HEAD")?;
+        let head = scratch.head()?;
         let commit = match head {
             Some(head) if git.tree(&head)? == tree => head,
             _ => {

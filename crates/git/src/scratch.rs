@@ -3,7 +3,15 @@
 //! Invariants: private to the user (mode 0700); gone when dropped, or with the next one when the process was killed;
 //! nothing in it is made durable.
 
+use crate::ObjectFormat;
+use crate::hash::from_gix;
+use crate::pack::NewPack;
 use crate::program::Git;
+use crate::promote::{refuse, refuse_conflicts};
+use crate::repo::{guarded, open_isolated};
+use crate::staged::{Staged, Trees};
+use gix::objs::Kind;
+use gix::zlib::Compression;
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
@@ -11,12 +19,18 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use weald_model::{Code, Fault, Oid};
 
-/// Settings for what is packed by a push, or thrown away.
-const SETTINGS: [&str; 10] = [
+/// Settings for what is packed again, or thrown away: contents go into one pack, as they are.
+const SETTINGS: [&str; 16] = [
     "-c",
     "core.fsync=none",
     "-c",
     "core.looseCompression=0",
+    "-c",
+    "pack.compression=0",
+    "-c",
+    "core.bigFileThreshold=1",
+    "-c",
+    "pack.packSizeLimit=0",
     "-c",
     "index.skipHash=true",
     "-c",
@@ -32,20 +46,24 @@ const PREFIX: &str = "weald-git-";
 pub(crate) struct Scratch {
     dir: PathBuf,
     workspace: PathBuf,
+    git_dir: PathBuf,
     is_sparse: bool,
+    /// The workspace's own, when gix can open it.
+    repo: Option<gix::Repository>,
 }
 
 impl Scratch {
     /// Begins with the index of a workspace. Its objects can be read, and those it reads itself.
     ///
-    /// Errors: `UnsupportedSource` (no git directory), `HostIo`, `DiskFull`.
+    /// Errors: `UnfinishedMerge` (paths in conflict), `UnsupportedSource` (no git directory), `HostIo`, `DiskFull`.
     pub(crate) fn new(workspace: &Path, name: &str) -> Result<Self, Fault> {
         let failed = |error: std::io::Error| Fault::host("making a directory for new objects", &error);
         let git_dir = git_dir(workspace, name)?;
         let is_sparse = git_dir.join("info/sparse-checkout").exists();
+        let repo = open_isolated(workspace).ok().map(|repo| repo.to_thread_local());
         let dir = fresh_dir().map_err(failed)?;
-        let scratch = Self { dir, workspace: workspace.to_owned(), is_sparse };
-        let mut line = git_dir.join("objects").as_os_str().as_bytes().to_vec();
+        let scratch = Self { dir, workspace: workspace.to_owned(), git_dir, is_sparse, repo };
+        let mut line = scratch.git_dir.join("objects").as_os_str().as_bytes().to_vec();
         if line.contains(&b'\n') || line.starts_with(b"\"") || line.starts_with(b"#") {
             let why = format!("git cannot read objects by way of the path {}", workspace.display());
             return Err(Fault::new(Code::UnsupportedSource, why));
@@ -53,12 +71,50 @@ impl Scratch {
         line.push(b'\n');
         std::fs::create_dir_all(scratch.objects().join("info")).map_err(failed)?;
         std::fs::write(scratch.objects().join("info/alternates"), line).map_err(failed)?;
-        match std::fs::copy(git_dir.join("index"), scratch.index()) {
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                Err(Fault::host("reading the index of the workspace", &error))
-            }
-            _ => Ok(scratch),
+        let index = match std::fs::read(scratch.git_dir.join("index")) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(scratch),
+            index => index.map_err(|error| Fault::host("reading the index of the workspace", &error))?,
+        };
+        match scratch.staged(&index) {
+            Some(staged) => refuse(&staged.conflicts(), name)?,
+            None => refuse_conflicts(&Git::new(workspace), name)?,
         }
+        std::fs::write(scratch.index(), index).map_err(failed)?;
+        Ok(scratch)
+    }
+
+    fn format(&self) -> Option<ObjectFormat> {
+        ObjectFormat::from_kind(self.repo.as_ref()?.object_hash())
+    }
+
+    fn staged(&self, index: &[u8]) -> Option<Staged> {
+        Staged::read(index, self.format()?)
+    }
+
+    /// HEAD of the workspace; None while there is no commit.
+    pub(crate) fn head(&self) -> Result<Option<Oid>, Fault> {
+        let known =
+            self.repo.as_ref().and_then(|repo| guarded(|| repo.head_id().ok().map(|id| from_gix(&id))));
+        match known.flatten() {
+            Some(head) => Ok(Some(head)),
+            None => self.git().commit("HEAD"),
+        }
+    }
+
+    /// What is being merged into it.
+    pub(crate) fn merge_head(&self) -> Result<Option<Oid>, Fault> {
+        match self.git_dir.join("MERGE_HEAD").exists() {
+            true => self.git().commit("MERGE_HEAD"),
+            false => Ok(None),
+        }
+    }
+
+    /// Everything that git sees here, to be read without it.
+    pub(crate) fn odb(&self) -> Option<(gix::odb::HandleArc, ObjectFormat)> {
+        let format = self.format()?;
+        let mut odb = gix::odb::at(self.objects(), format.kind()).ok()?.into_arc().ok()?;
+        odb.set_pack_cache(|| Box::new(gix::odb::pack::cache::lru::StaticLinkedList::<64>::default()));
+        Some((odb, format))
     }
 
     /// Git in the workspace, with this index and this place for objects.
@@ -73,8 +129,27 @@ impl Scratch {
         // Of a sparse working tree, too, everything that is there counts (git 2.34; older ones take it without a word).
         let sparse: &[&str] = if self.is_sparse { &["--sparse"] } else { &[] };
         git.run(&[&SETTINGS[..], &["add", "--all"], sparse, &["--", ":/"]].concat())?;
+        if let Some(tree) = self.write_trees()? {
+            return Ok(tree);
+        }
         let tree = git.oid(&[&SETTINGS[..], &["write-tree"]].concat())?;
         tree.ok_or_else(|| Fault::new(Code::GitFailed, "git wrote no tree"))
+    }
+
+    /// The trees of the index, in one pack; None when git has to make them.
+    fn write_trees(&self) -> Result<Option<Oid>, Fault> {
+        let failed = |error: std::io::Error| Fault::host("reading the index of a promote", &error);
+        let index = std::fs::read(self.index()).map_err(failed)?;
+        let Some(format) = self.format() else { return Ok(None) };
+        let Some(Trees { root, new }) = self.staged(&index).and_then(|staged| staged.trees()) else {
+            return Ok(None);
+        };
+        let ids: Vec<_> = new.keys().copied().collect();
+        let read = |id: &gix::ObjectId| Ok((Kind::Tree, new.get(id).cloned().unwrap_or_default()));
+        let objects = self.objects();
+        NewPack { objects: &objects, format, level: Compression::NONE, durable: false }
+            .write(&ids, vec![read])?;
+        Ok(Some(from_gix(&root)))
     }
 
     /// Where objects are made.
@@ -98,6 +173,12 @@ fn git_dir(workspace: &Path, name: &str) -> Result<PathBuf, Fault> {
     if workspace.join(".git").symlink_metadata().is_err() {
         let why = format!("`{name}` has no git directory, so there is nothing git could take from it");
         return Err(Fault::new(Code::UnsupportedSource, why));
+    }
+    if let Ok(data) = workspace.join(".git").symlink_metadata()
+        && data.is_dir()
+    {
+        return std::path::absolute(workspace.join(".git"))
+            .map_err(|error| Fault::host("looking for the git directory", &error));
     }
     let mut path = Git::new(workspace).run(&["rev-parse", "--absolute-git-dir"])?;
     path.truncate(path.trim_ascii_end().len());
