@@ -15,7 +15,7 @@ use weald_fuse::connection::Handler;
 use weald_fuse::reply::Reply;
 use weald_fuse::request::{Operation, Request};
 use weald_fuse::{Adapter, MemberId, Mount, Notifier};
-use weald_model::{Errno, Fault, WorkspaceId};
+use weald_model::{Errno, Fault, Wait, WorkspaceId};
 use weald_store::registry::{State, WorkspaceRow};
 
 /// How long its lock may be held by somebody who only looks; longer means that the workspace is to be closed.
@@ -315,6 +315,10 @@ impl Handler for LateAdapter {
             return weald_fuse::adapter::stat_fs(&self.stores.shared.stat_fs()?, reply);
         }
         self.adapter()?.answer(request, reply)
+    }
+
+    fn fetch(&self, request: &Request<'_>, wait: &Wait) -> Result<(), Errno> {
+        self.adapter()?.fetch(request, wait)
     }
 
     fn ended(&self) {

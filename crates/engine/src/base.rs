@@ -144,8 +144,8 @@ impl Base {
     }
 
     /// What fetching content needs.
-    pub(crate) fn far_parts(&self) -> Option<(&Manifest, &Arc<dyn Source>, &Fetching)> {
-        self.tree.as_ref().map(|tree| (&tree.manifest, &tree.source, &*tree.fetching))
+    pub(crate) fn far_parts(&self) -> Option<(&Manifest, &Arc<dyn Source>, &Arc<Fetching>)> {
+        self.tree.as_ref().map(|tree| (&tree.manifest, &tree.source, &tree.fetching))
     }
 
     fn dir(&self, subdirs: u32, parent: Ino) -> Inode {

@@ -3,8 +3,10 @@
 //! Whoever misses a file fetches with it what is likely to be asked for next: the rest of its directory, then what
 //! follows in the order of paths, then what comes before. While misses follow each other soon, each asks for twice as
 //! much. Who misses what is on its way already waits for that.
-//! Invariant: nothing is asked for twice at once; no lock is held while a source is asked. What a failed fetch leaves
-//! behind is as if it had not been made.
+//! A fetch runs on a thread of its own, so that one who waits can be called back at any time, and a program that is
+//! interrupted again and again does not begin again and again.
+//! Invariant: nothing is asked for twice at once; no lock is held while a source is asked. A fetch that failed leaves
+//! nothing behind: the next one who misses the content tries again.
 
 use crate::base::Base;
 use std::collections::{HashMap, HashSet};
@@ -96,20 +98,20 @@ impl Flight {
     }
 }
 
-/// One base, and the clock.
-struct Round<'a> {
-    manifest: &'a Manifest,
-    source: &'a dyn Source,
-    fetching: &'a Fetching,
-    now: &'a dyn Fn() -> Timestamp,
+/// One base.
+#[derive(Clone)]
+struct Round {
+    manifest: Manifest,
+    source: Arc<dyn Source>,
+    fetching: Arc<Fetching>,
 }
 
 impl Base {
-    /// Brings the content of a base node here, and with it its size. EINTR once `wait` is cancelled, EIO when it cannot
-    /// be had now.
+    /// Brings the content of a base node here, and with it its size. EINTR once `wait` is cancelled; what is on its way
+    /// then comes nevertheless. EIO when it cannot be had now.
     pub(crate) fn fetch(&self, ino: Ino, now: &dyn Fn() -> Timestamp, wait: &Wait) -> Result<()> {
         let (manifest, source, fetching) = self.far_parts().ok_or(Errno::Io)?;
-        let round = Round { manifest, source: &**source, fetching, now };
+        let round = Round { manifest: manifest.clone(), source: source.clone(), fetching: fetching.clone() };
         let wanted = (ino, manifest.node(ino).map_err(|_| Errno::Io)?.oid);
         loop {
             if round.learn(&[wanted]) {
@@ -118,22 +120,24 @@ impl Base {
             if wait.is_cancelled() {
                 return Err(Errno::Interrupted);
             }
-            match round.plan(wanted)? {
-                Plan::Join(flight) => match flight.wait(wait) {
-                    // It may have been another one that could not be had; and who gave up there did not do so here.
-                    Some(Ok(()) | Err(SourceError::Interrupted | SourceError::Missing(_))) => {}
-                    Some(Err(SourceError::Damaged(..) | SourceError::Unfetched(_))) => {}
-                    Some(Err(SourceError::Unavailable(_))) if round.learn(&[wanted]) => return Ok(()),
-                    Some(Err(SourceError::Unavailable(_))) => return Err(Errno::Io),
-                    None => return Err(Errno::Interrupted),
-                },
-                Plan::Lead(flight, batch) => return round.lead(&flight, &batch, wait),
+            let flight = match round.plan(wanted, now())? {
+                Plan::Join(flight) => flight,
+                Plan::Lead(flight, batch) => round.clone().start(flight, batch)?,
+            };
+            let outcome = flight.wait(wait);
+            fetching.inner().last = Some(now());
+            match outcome {
+                _ if round.learn(&[wanted]) => return Ok(()),
+                None => return Err(Errno::Interrupted),
+                // It may have been another one of them that could not be had.
+                Some(Err(SourceError::Missing(oid) | SourceError::Damaged(oid, _))) if oid != wanted.1 => {}
+                Some(Ok(()) | Err(_)) => return Err(Errno::Io),
             }
         }
     }
 }
 
-impl Round<'_> {
+impl Round {
     /// Learns the sizes of what is here. True when all of it is.
     fn learn(&self, nodes: &[(Ino, Oid)]) -> bool {
         let ids: Vec<Oid> = nodes.iter().map(|(_, oid)| *oid).collect();
@@ -145,13 +149,13 @@ impl Round<'_> {
     }
 
     /// Says who fetches what was missed, and marks what goes with it.
-    fn plan(&self, wanted: (Ino, Oid)) -> Result<Plan> {
+    fn plan(&self, wanted: (Ino, Oid), now: Timestamp) -> Result<Plan> {
         let mut inner = self.fetching.inner();
         if let Some(flight) = inner.on_its_way.get(&wanted.1) {
             return Ok(Plan::Join(flight.clone()));
         }
-        let count = inner.next_batch((self.now)());
-        let mut batch = Batch::new(self.manifest, &inner.on_its_way, count);
+        let count = inner.next_batch(now);
+        let mut batch = Batch::new(&self.manifest, &inner.on_its_way, count);
         batch.fill(wanted).map_err(|_| Errno::Io)?;
         let batch = batch.nodes;
         let flight = Arc::new(Flight::default());
@@ -161,20 +165,21 @@ impl Round<'_> {
         Ok(Plan::Lead(flight, batch))
     }
 
-    fn lead(&self, flight: &Arc<Flight>, batch: &[(Ino, Oid)], wait: &Wait) -> Result<()> {
-        let landed = Landing { fetching: self.fetching, flight, batch };
-        let outcome = self.fetch(batch, wait);
-        let is_here = self.learn(&batch[..1]);
-        self.note(batch);
-        landed.with(outcome.clone());
-        match outcome {
-            _ if is_here => Ok(()),
-            Err(SourceError::Interrupted) => Err(Errno::Interrupted),
-            _ => Err(Errno::Io),
-        }
+    /// Fetches on a thread of its own: who waits may be called back, and what was begun is of use to the next one.
+    fn start(self, flight: Arc<Flight>, batch: Vec<(Ino, Oid)>) -> Result<Arc<Flight>> {
+        let mut landing =
+            Landing { fetching: self.fetching.clone(), flight: flight.clone(), batch, outcome: None };
+        let fetch = move || {
+            let outcome = self.fetch(&landing.batch);
+            self.note(&landing.batch);
+            landing.outcome = Some(outcome);
+        };
+        // Without a thread the landing is dropped, and with it what was marked.
+        std::thread::Builder::new().name("fetch".to_owned()).spawn(fetch).map_err(|_| Errno::Io)?;
+        Ok(flight)
     }
 
-    fn fetch(&self, batch: &[(Ino, Oid)], wait: &Wait) -> std::result::Result<(), SourceError> {
+    fn fetch(&self, batch: &[(Ino, Oid)]) -> std::result::Result<(), SourceError> {
         // Some may be here without being known to be.
         let absent: Vec<Oid> = {
             let ids: Vec<Oid> = batch.iter().map(|(_, oid)| *oid).collect();
@@ -182,13 +187,14 @@ impl Round<'_> {
             ids.into_iter().zip(sizes).filter(|(_, size)| size.is_err()).map(|(id, _)| id).collect()
         };
         let Some(wanted) = absent.first() else { return Ok(()) };
-        let outcome = self.source.fetch(&absent, wait);
+        let wait = Wait::default();
+        let outcome = self.source.fetch(&absent, &wait);
         let another = match &outcome {
             Err(SourceError::Missing(oid) | SourceError::Damaged(oid, _)) => oid != wanted,
             _ => false,
         };
         // One that cannot be had must not keep the others away.
-        if another && absent.len() > 1 { self.source.fetch(&absent[..1], wait) } else { outcome }
+        if another && absent.len() > 1 { self.source.fetch(&absent[..1], &wait) } else { outcome }
     }
 
     /// Learns from a batch that came, or from what of it did.
@@ -197,38 +203,26 @@ impl Round<'_> {
         let sizes = batch.iter().filter_map(|(ino, _)| self.manifest.size(*ino).ok()?);
         let (count, bytes) =
             sizes.fold((0, 0u64), |(count, sum), size| (count + 1, sum.saturating_add(size)));
-        let mut inner = self.fetching.inner();
-        inner.average = bytes.checked_div(count).unwrap_or(0);
-        inner.last = Some((self.now)());
+        self.fetching.inner().average = bytes.checked_div(count).unwrap_or(0);
     }
 }
 
-/// Takes a batch off the list of what is on its way, also when a source panics.
-struct Landing<'a> {
-    fetching: &'a Fetching,
-    flight: &'a Arc<Flight>,
-    batch: &'a [(Ino, Oid)],
+/// A batch on its way. Its end takes it off the list and wakes who waits, also when a source panics.
+struct Landing {
+    fetching: Arc<Fetching>,
+    flight: Arc<Flight>,
+    batch: Vec<(Ino, Oid)>,
+    outcome: Option<std::result::Result<(), SourceError>>,
 }
 
-impl Landing<'_> {
-    fn with(self, outcome: std::result::Result<(), SourceError>) {
-        self.land(outcome);
-        std::mem::forget(self);
-    }
-
-    fn land(&self, outcome: std::result::Result<(), SourceError>) {
+impl Drop for Landing {
+    fn drop(&mut self) {
         let mut inner = self.fetching.inner();
-        for (_, oid) in self.batch {
+        for (_, oid) in &self.batch {
             inner.on_its_way.remove(oid);
         }
         drop(inner);
-        self.flight.end(outcome);
-    }
-}
-
-impl Drop for Landing<'_> {
-    fn drop(&mut self) {
-        self.land(Err(SourceError::Interrupted));
+        self.flight.end(self.outcome.take().unwrap_or(Err(SourceError::Interrupted)));
     }
 }
 

@@ -7,10 +7,11 @@ use crate::abi::{self, init};
 use crate::reply::{InitOut, Reply};
 use crate::request::{Header, Init, Malformed, Operation, Request};
 use crate::transport::{Sent, Transport};
+use crate::waiting::Waits;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use weald_model::{Errno, Result};
+use weald_model::{Errno, Result, Wait};
 
 /// Pages of one request: 256 of 4 KiB, the kernel's own ceiling unless `fs.fuse.max_pages_limit` is raised.
 pub const REQUEST_PAGES_MAX: u16 = 256;
@@ -22,6 +23,10 @@ pub const BUFFER_BYTES: usize = WRITE_BYTES_MAX as usize + 4096;
 const BACKGROUND_REQUESTS_MAX: u16 = 64;
 /// From here on the kernel calls the mount congested: three quarters, its own ratio.
 const CONGESTION_THRESHOLD: u16 = 48;
+
+/// Fetches for one request before it fails: what was fetched is there, so one is enough but for a file that was changed
+/// meanwhile.
+const FETCHES_MAX: u32 = 8;
 
 /// Without these the design does not hold (Linux 5.13 has them all).
 const FLAGS_NEEDED: u64 = init::NO_OPEN_SUPPORT
@@ -65,9 +70,15 @@ pub enum Caching {
 
 /// The file system behind a connection. Called from many threads at once.
 pub trait Handler: Send + Sync {
-    /// Appends the body of the answer, or fails. FORGET, BATCH_FORGET and NOTIFY_REPLY get no answer whatever is
+    /// Appends the body of the answer, or fails; never waits for a network. FORGET, BATCH_FORGET and NOTIFY_REPLY get no answer whatever is
     /// returned; INIT, DESTROY and INTERRUPT do not come here.
     fn answer(&self, request: &Request<'_>, reply: &mut Reply) -> Result<()>;
+    /// Brings what `answer` needed and did not have when it failed with [`Errno::Unfetched`]; then it is asked again.
+    /// May take as long as the network does, and ends soon after `wait` is cancelled.
+    fn fetch(&self, request: &Request<'_>, wait: &Wait) -> Result<()> {
+        let _ = (request, wait);
+        Err(Errno::Io)
+    }
     /// The mount is gone: the kernel holds no reference any more.
     fn ended(&self);
 }
@@ -77,6 +88,8 @@ pub trait Handler: Send + Sync {
 pub enum Served {
     /// Answered, or nothing was to be answered.
     Done,
+    /// Not answered: content must be fetched first. To be continued by `serve_waiting`.
+    Unfetched,
     /// The connection is gone.
     Gone,
 }
@@ -88,12 +101,13 @@ pub struct Connection {
     caching: Caching,
     /// Flags in force; 0 before INIT.
     flags: AtomicU64,
+    waits: Waits,
 }
 
 impl Connection {
     /// Joins a transport and a file system.
     pub fn new(transport: Arc<dyn Transport>, handler: Arc<dyn Handler>, caching: Caching) -> Self {
-        Self { transport, handler, caching, flags: AtomicU64::new(0) }
+        Self { transport, handler, caching, flags: AtomicU64::new(0), waits: Waits::default() }
     }
 
     /// The transport.
@@ -109,6 +123,11 @@ impl Connection {
     /// The INIT flags in force; 0 before the kernel has sent INIT.
     pub fn flags(&self) -> u64 {
         self.flags.load(Ordering::Acquire)
+    }
+
+    /// The requests that wait.
+    pub(crate) fn waits(&self) -> &Waits {
+        &self.waits
     }
 
     /// Answers a message that could not be decoded. `reply` is scratch space.
@@ -128,8 +147,10 @@ impl Connection {
         let outcome = match &request.operation {
             Operation::Init(init) => self.negotiate(init, reply),
             Operation::Destroy => Ok(()),
-            // ENOSYS: no operation waits long enough to be worth interrupting, so the kernel need not tell again.
-            Operation::Interrupt { .. } => Err(Errno::NotImplemented),
+            Operation::Interrupt { unique } => {
+                self.waits.interrupt(*unique);
+                Ok(())
+            }
             // A panic is a bug, but one request's: the program gets EIO and the mount lives on.
             _ => catch_unwind(AssertUnwindSafe(|| self.handler.answer(request, reply)))
                 .unwrap_or(Err(Errno::Io)),
@@ -139,6 +160,7 @@ impl Connection {
         }
         let message = match outcome {
             Ok(()) => reply.finish(header.unique),
+            Err(Errno::Unfetched) => return Served::Unfetched,
             Err(error) => return self.send_error(header, error, reply),
         };
         match self.transport.send(message) {
@@ -149,7 +171,23 @@ impl Connection {
         }
     }
 
-    fn send_error(&self, header: &Header, error: Errno, reply: &mut Reply) -> Served {
+    /// Answers a request that could not be answered before content was fetched. Blocks until that is here.
+    pub(crate) fn serve_waiting(&self, request: &Request<'_>, wait: &Wait, reply: &mut Reply) -> Served {
+        for _ in 0..FETCHES_MAX {
+            let fetched = catch_unwind(AssertUnwindSafe(|| self.handler.fetch(request, wait)));
+            if let Err(error) = fetched.unwrap_or(Err(Errno::Io)) {
+                return self.send_error(&request.header, error, reply);
+            }
+            match self.serve(request, reply) {
+                Served::Unfetched => {}
+                served => return served,
+            }
+        }
+        self.send_error(&request.header, Errno::Io, reply)
+    }
+
+    /// Answers with an error.
+    pub(crate) fn send_error(&self, header: &Header, error: Errno, reply: &mut Reply) -> Served {
         reply.start();
         match self.transport.send(reply.fail(header.unique, error)) {
             Sent::Gone => Served::Gone,
@@ -179,8 +217,8 @@ impl Connection {
 }
 
 fn wants_reply(opcode: u32) -> bool {
-    use abi::Opcode::{BatchForget, Forget, NotifyReply};
-    ![Forget, BatchForget, NotifyReply].iter().any(|silent| *silent as u32 == opcode)
+    use abi::Opcode::{BatchForget, Forget, Interrupt, NotifyReply};
+    ![Forget, BatchForget, Interrupt, NotifyReply].iter().any(|silent| *silent as u32 == opcode)
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ pub mod pool;
 pub mod reply;
 pub mod request;
 pub mod transport;
+mod waiting;
 mod wake;
 mod wire;
 

@@ -12,6 +12,8 @@
 //! while that many requests block: a workspace made from a repository inside another workspace cannot starve, and many
 //! fsyncs at once share one group commit. During a dense run of requests CPUs are kept awake ([`wake`](crate::wake)).
 //!
+//! A request that needs content from elsewhere leaves the pool and waits on a thread of its own ([`waiting`](crate::waiting)).
+//!
 //! Invariants: a connection is armed, or a thread that will not block serves it, so no request is left lying; no pool
 //! lock is held while a request is answered; `on_end` is called once per connection. Locks are never nested.
 
@@ -29,6 +31,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
 use std::thread;
 use std::time::{Duration, Instant};
+use weald_model::Errno;
 
 /// The sizes of a pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -167,6 +170,12 @@ impl Pool {
         self.len() == 0
     }
 
+    /// Requests that wait for content from elsewhere.
+    pub fn waiting(&self) -> usize {
+        let members = self.shared.members.read().unwrap_or_else(PoisonError::into_inner);
+        members.values().map(|member| member.connection.waits().count()).sum()
+    }
+
     /// Threads alive now.
     pub fn threads(&self) -> usize {
         self.shared.threads.load(Ordering::Relaxed)
@@ -189,7 +198,9 @@ impl Drop for Pool {
             // Its panic has been reported by the panic hook.
             let _ = handle.join();
         }
-        self.shared.members.write().unwrap_or_else(PoisonError::into_inner).clear();
+        let mut members = self.shared.members.write().unwrap_or_else(PoisonError::into_inner);
+        members.values().for_each(|member| member.connection.waits().close());
+        members.clear();
     }
 }
 
@@ -226,6 +237,7 @@ impl Shared {
     fn forget_member(&self, id: MemberId) -> Option<Arc<Member>> {
         let member = self.members.write().unwrap_or_else(PoisonError::into_inner).remove(&id.0)?;
         member.removed.store(true, Ordering::Release);
+        member.connection.waits().close();
         // Fails when it never was added; then there is nothing to take away.
         let _ = epoll::delete(&self.epoll, member.connection.transport().descriptor());
         Some(member)
@@ -355,7 +367,7 @@ impl Worker {
     }
 
     /// Serves a connection until nothing waits or its turn is over.
-    fn serve(&mut self, shared: &Arc<Shared>, member: &Member) {
+    fn serve(&mut self, shared: &Arc<Shared>, member: &Arc<Member>) {
         member.active.fetch_add(1, Ordering::AcqRel);
         member.armed.store(false, Ordering::Release);
         for _ in 0..TURN_REQUESTS {
@@ -367,8 +379,9 @@ impl Worker {
                 Received::Empty => break,
                 Received::Gone => Served::Gone,
             };
-            if served == Served::Gone {
-                return shared.end(member);
+            match served {
+                Served::Gone => return shared.end(member),
+                Served::Done | Served::Unfetched => {}
             }
         }
         if member.active.fetch_sub(1, Ordering::AcqRel) == 1 {
@@ -395,14 +408,19 @@ impl Worker {
         received
     }
 
-    fn answer(&mut self, shared: &Arc<Shared>, member: &Member, count: usize) -> Served {
+    fn answer(&mut self, shared: &Arc<Shared>, member: &Arc<Member>, count: usize) -> Served {
         let message = &self.buffer[..count];
         let request = match Request::decode(message) {
             Ok(request) => request,
             Err(malformed) => return member.connection.refuse(malformed, &mut self.reply),
         };
         if !may_block(&request.operation) {
-            return member.connection.serve(&request, &mut self.reply);
+            let served = member.connection.serve(&request, &mut self.reply);
+            return if served == Served::Unfetched {
+                self.send_away(member, &request, count)
+            } else {
+                served
+            };
         }
         shared.keep_one_free();
         member.active.fetch_sub(1, Ordering::AcqRel);
@@ -411,7 +429,27 @@ impl Worker {
         }
         let served = member.connection.serve(&request, &mut self.reply);
         member.active.fetch_add(1, Ordering::AcqRel);
-        served
+        if served == Served::Unfetched { self.send_away(member, &request, count) } else { served }
+    }
+
+    /// Has a request wait on a thread of its own until content is fetched.
+    fn send_away(&self, member: &Arc<Member>, request: &Request<'_>, count: usize) -> Served {
+        let header = request.header;
+        let refuse = || member.connection.send_error(&header, Errno::Io, &mut Reply::default());
+        let Some(wait) = member.connection.waits().begin(header.unique) else { return refuse() };
+        let (message, member_there) = (self.buffer[..count].to_vec(), Arc::clone(member));
+        let answer = move || {
+            if let Ok(request) = Request::decode(&message) {
+                // Whoever waits for events finds out as well when the mount is gone.
+                member_there.connection.serve_waiting(&request, &wait, &mut Reply::default());
+            }
+            member_there.connection.waits().end(header.unique);
+        };
+        if thread::Builder::new().name("weald-far".to_owned()).spawn(answer).is_err() {
+            member.connection.waits().end(header.unique);
+            return refuse();
+        }
+        Served::Done
     }
 }
 

@@ -5,12 +5,15 @@
 //! the kernel's header (see [`crate::abi`]).
 
 use crate::abi;
+use weald_model::attr::SIZE_UNKNOWN;
 use weald_model::{Attr, Errno, FileKind, Timestamp};
 
 /// "For ever" as the kernel takes it: seconds that do not overflow when added to its clock.
 const FOR_EVER_SECS: u64 = u64::MAX / 2;
 /// Preferred I/O size told in `st_blksize`.
 const BLOCK_BYTES: u32 = 4096;
+/// Longest target of a symbolic link: PATH_MAX without its NUL.
+const LINK_BYTES_MAX: u64 = 4095;
 /// Largest buffer kept between replies: the largest READ answer and its header.
 const KEPT_BYTES_MAX: usize = 1_100_000;
 
@@ -108,7 +111,8 @@ impl Reply {
         self.bytes.resize(self.bytes.len() + count, 0);
     }
 
-    /// `fuse_entry_out`: a node that the kernel may keep for ever. Counts one reference.
+    /// `fuse_entry_out`: a node that the kernel may keep for ever, and its attributes, too, unless its size is not
+    /// known. Counts one reference.
     pub fn entry(&mut self, attr: &Attr) {
         self.entry_of(attr, 0);
     }
@@ -118,7 +122,7 @@ impl Reply {
         self.u64(attr.ino.0);
         self.u64(generation);
         self.u64(FOR_EVER_SECS);
-        self.u64(FOR_EVER_SECS);
+        self.u64(lifetime(attr));
         self.u64(0);
         self.attr_body(attr);
     }
@@ -140,13 +144,13 @@ impl Reply {
 
     /// `fuse_attr_out`.
     pub fn attr(&mut self, attr: &Attr) {
-        self.u64(FOR_EVER_SECS);
+        self.u64(lifetime(attr));
         self.u64(0);
         self.attr_body(attr);
     }
 
     fn attr_body(&mut self, attr: &Attr) {
-        for value in [attr.ino.0, attr.size, attr.blocks] {
+        for value in [attr.ino.0, told_size(attr), attr.blocks] {
             self.u64(value);
         }
         for time in [attr.atime, attr.mtime, attr.ctime] {
@@ -163,7 +167,7 @@ impl Reply {
     /// `fuse_statx_out` with all basic fields and the birth time.
     pub fn statx(&mut self, attr: &Attr) {
         const BASIC_AND_BTIME: u32 = 0xfff;
-        self.u64(FOR_EVER_SECS);
+        self.u64(lifetime(attr));
         self.zeros(8 + 16);
         self.u32(BASIC_AND_BTIME);
         self.u32(BLOCK_BYTES);
@@ -173,7 +177,7 @@ impl Reply {
         }
         self.u16(mode(attr) as u16);
         self.u16(0);
-        for value in [attr.ino.0, attr.size, attr.blocks, 0] {
+        for value in [attr.ino.0, told_size(attr), attr.blocks, 0] {
             self.u64(value);
         }
         for time in [attr.atime, attr.btime, attr.ctime, attr.mtime] {
@@ -264,6 +268,21 @@ pub struct Dirent<'a> {
     pub next: u64,
     pub kind: FileKind,
     pub name: &'a [u8],
+}
+
+/// How long the kernel may go by attributes. Those without a size have expired as they come: the kernel asks again
+/// before it opens a file or tells its size.
+fn lifetime(attr: &Attr) -> u64 {
+    if attr.size == SIZE_UNKNOWN { 0 } else { FOR_EVER_SECS }
+}
+
+/// The size told. One that is not known is told as 0, but the kernel cuts the target of a symbolic link at it.
+fn told_size(attr: &Attr) -> u64 {
+    match attr.size {
+        SIZE_UNKNOWN if attr.kind == FileKind::Symlink => LINK_BYTES_MAX,
+        SIZE_UNKNOWN => 0,
+        size => size,
+    }
 }
 
 fn mode(attr: &Attr) -> u32 {

@@ -130,7 +130,7 @@ fn who_misses_what_is_on_its_way_waits_for_that() {
 }
 
 #[test]
-fn who_gives_up_leaves_the_others_waiting_and_served() {
+fn who_gives_up_leaves_the_fetch_to_those_who_still_wait() {
     let far = Far::new(1, 4, 0);
     far.source.hang();
     let (first, second) = (Wait::default(), Wait::default());
@@ -139,17 +139,22 @@ fn who_gives_up_leaves_the_others_waiting_and_served() {
         while far.source.waiting() == 0 {
             std::thread::yield_now();
         }
-        let other = scope.spawn(|| far.fetch_for(far.ino(0, 1), &second));
         first.cancel();
         assert_eq!(one.join().unwrap(), Err(Errno::Interrupted));
-        // Now the other one has to fetch it.
-        while far.source.trips().len() < 2 {
-            std::thread::yield_now();
-        }
+        let other = scope.spawn(|| far.fetch_for(far.ino(0, 1), &second));
         far.source.go_on();
         assert_eq!(other.join().unwrap(), Ok(()));
     });
-    assert_eq!(far.source.here(), 4);
+    assert_eq!((far.source.trips(), far.source.here()), (vec![4], 4));
+}
+
+#[test]
+fn one_who_was_cancelled_before_asks_for_nothing() {
+    let far = Far::new(1, 4, 0);
+    let wait = Wait::default();
+    wait.cancel();
+    assert_eq!(far.fetch_for(far.ino(0, 0), &wait), Err(Errno::Interrupted));
+    assert!(far.source.trips().is_empty());
 }
 
 #[test]

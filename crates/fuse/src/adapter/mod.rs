@@ -24,7 +24,8 @@ use generations::Generations;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use weald_engine::{AllocateMode, RenameMode, Seek, Workspace};
-use weald_model::{Attr, Caller, Errno, FileKind, Ino, Result, SetAttr, SetTime, Timestamp};
+use weald_model::attr::SIZE_UNKNOWN;
+use weald_model::{Attr, Caller, Errno, FileKind, Ino, Result, SetAttr, SetTime, Timestamp, Wait};
 
 /// Whether CREATE is answered. Refusing it once (ENOSYS) makes the kernel use MKNOD and a silent open for good.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -76,6 +77,12 @@ impl Adapter {
     fn entry(&self, attr: &Attr, reply: &mut Reply) {
         self.lookups.add(attr.ino.0);
         reply.entry_of(attr, self.generations.of(attr));
+    }
+
+    /// Attributes for who asks for them: with a size. The kernel asks before it makes use of one that it was not told.
+    fn whole_attr(&self, ino: Ino) -> Result<Attr> {
+        let attr = self.workspace.attr(ino)?;
+        if attr.size == SIZE_UNKNOWN { Err(Errno::Unfetched) } else { Ok(attr) }
     }
 
     fn entering(&self) -> RwLockReadGuard<'_, ()> {
@@ -246,8 +253,8 @@ impl Handler for Adapter {
                 let _entering = self.entering();
                 self.lookup(ino, name, reply)
             }
-            Operation::Getattr => self.workspace.attr(ino).map(|attr| reply.attr(&attr)),
-            Operation::Statx { .. } => self.workspace.attr(ino).map(|attr| reply.statx(&attr)),
+            Operation::Getattr => self.whole_attr(ino).map(|attr| reply.attr(&attr)),
+            Operation::Statx { .. } => self.whole_attr(ino).map(|attr| reply.statx(&attr)),
             Operation::Forget { count } => {
                 self.forget(header.node, count);
                 Ok(())
@@ -304,6 +311,14 @@ impl Handler for Adapter {
             // ENOSYS here makes the kernel say ENOTTY to the program.
             | Operation::Ioctl { .. }
             | Operation::Unsupported => Err(Errno::NotImplemented),
+        }
+    }
+
+    fn fetch(&self, request: &Request<'_>, wait: &Wait) -> Result<()> {
+        self.workspace.fetch(Ino(request.header.node), wait)?;
+        match &request.operation {
+            Operation::CopyFileRange { range, .. } => self.workspace.fetch(Ino(range.to_node), wait),
+            _ => Ok(()),
         }
     }
 
