@@ -4,7 +4,7 @@
 //! follows in the order of paths, then what comes before. While misses follow each other soon, each asks for twice as
 //! much. Who misses what is on its way already waits for that.
 //! A fetch runs on a thread of its own, so that one who waits can be called back at any time, and a program that is
-//! interrupted again and again does not begin again and again.
+//! interrupted again and again does not begin again and again. One that all gave up on is ended by the next who comes.
 //! Invariant: nothing is asked for twice at once; no lock is held while a source is asked. A fetch that failed leaves
 //! nothing behind: the next one who misses the content tries again.
 
@@ -25,6 +25,8 @@ const BATCH_BYTES: u64 = 64 << 20;
 const SOON_SECS: i64 = 2;
 /// Nodes looked at for a batch.
 const LOOKED_AT_MAX: usize = 1 << 16;
+/// A fetch that everybody gave up on so long ago does not keep the next one waiting.
+const STUCK_SECS: u64 = 10;
 /// While another's fetch is waited for, between two looks: a call is enough, this is for the worst case.
 const LOOK_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -48,12 +50,18 @@ struct Inner {
 #[derive(Default)]
 struct Flight {
     state: Mutex<FlightState>,
+    /// By which the fetch itself is ended.
+    stop: Wait,
 }
 
 #[derive(Default)]
 struct FlightState {
     outcome: Option<std::result::Result<(), SourceError>>,
-    waiting: Vec<Wait>,
+    /// Who is to be woken; some may have given up.
+    bells: Vec<Wait>,
+    waiting: usize,
+    /// When the last one gave up.
+    left: Option<Timestamp>,
 }
 
 /// What one miss leads to.
@@ -76,25 +84,37 @@ impl Flight {
     }
 
     /// Waits for its end. None when called back before.
-    fn wait(&self, wait: &Wait) -> Option<std::result::Result<(), SourceError>> {
-        self.state().waiting.push(wait.clone());
+    fn wait(&self, now: &dyn Fn() -> Timestamp, wait: &Wait) -> Option<std::result::Result<(), SourceError>> {
+        {
+            let mut state = self.state();
+            state.bells.push(wait.clone());
+            (state.waiting, state.left) = (state.waiting + 1, None);
+        }
         loop {
             if let Some(outcome) = &self.state().outcome {
                 return Some(outcome.clone());
             }
             if wait.is_cancelled() {
+                let mut state = self.state();
+                state.waiting -= 1;
+                state.left = (state.waiting == 0).then(now);
                 return None;
             }
             wait.park(LOOK_INTERVAL);
         }
     }
 
+    /// True for one that all gave up on so long ago that it may well be stuck.
+    fn is_stuck(&self, now: Timestamp) -> bool {
+        self.state().left.is_some_and(|left| now.secs.abs_diff(left.secs) >= STUCK_SECS)
+    }
+
     fn end(&self, outcome: std::result::Result<(), SourceError>) {
         let mut state = self.state();
         state.outcome = Some(outcome);
-        let waiting = std::mem::take(&mut state.waiting);
+        let bells = std::mem::take(&mut state.bells);
         drop(state);
-        waiting.iter().for_each(Wait::wake);
+        bells.iter().for_each(Wait::wake);
     }
 }
 
@@ -124,7 +144,7 @@ impl Base {
                 Plan::Join(flight) => flight,
                 Plan::Lead(flight, batch) => round.clone().start(flight, batch)?,
             };
-            let outcome = flight.wait(wait);
+            let outcome = flight.wait(now, wait);
             fetching.inner().last = Some(now());
             match outcome {
                 _ if round.learn(&[wanted]) => return Ok(()),
@@ -152,7 +172,12 @@ impl Round {
     fn plan(&self, wanted: (Ino, Oid), now: Timestamp) -> Result<Plan> {
         let mut inner = self.fetching.inner();
         if let Some(flight) = inner.on_its_way.get(&wanted.1) {
-            return Ok(Plan::Join(flight.clone()));
+            if !flight.is_stuck(now) {
+                return Ok(Plan::Join(flight.clone()));
+            }
+            let flight = flight.clone();
+            flight.stop.cancel();
+            inner.on_its_way.retain(|_, other| !Arc::ptr_eq(other, &flight));
         }
         let count = inner.next_batch(now);
         let mut batch = Batch::new(&self.manifest, &inner.on_its_way, count);
@@ -170,7 +195,7 @@ impl Round {
         let mut landing =
             Landing { fetching: self.fetching.clone(), flight: flight.clone(), batch, outcome: None };
         let fetch = move || {
-            let outcome = self.fetch(&landing.batch);
+            let outcome = self.fetch(&landing.batch, &landing.flight.stop);
             self.note(&landing.batch);
             landing.outcome = Some(outcome);
         };
@@ -179,7 +204,7 @@ impl Round {
         Ok(flight)
     }
 
-    fn fetch(&self, batch: &[(Ino, Oid)]) -> std::result::Result<(), SourceError> {
+    fn fetch(&self, batch: &[(Ino, Oid)], stop: &Wait) -> std::result::Result<(), SourceError> {
         // Some may be here without being known to be.
         let absent: Vec<Oid> = {
             let ids: Vec<Oid> = batch.iter().map(|(_, oid)| *oid).collect();
@@ -187,14 +212,13 @@ impl Round {
             ids.into_iter().zip(sizes).filter(|(_, size)| size.is_err()).map(|(id, _)| id).collect()
         };
         let Some(wanted) = absent.first() else { return Ok(()) };
-        let wait = Wait::default();
-        let outcome = self.source.fetch(&absent, &wait);
+        let outcome = self.source.fetch(&absent, stop);
         let another = match &outcome {
             Err(SourceError::Missing(oid) | SourceError::Damaged(oid, _)) => oid != wanted,
             _ => false,
         };
         // One that cannot be had must not keep the others away.
-        if another && absent.len() > 1 { self.source.fetch(&absent[..1], &wait) } else { outcome }
+        if another && absent.len() > 1 { self.source.fetch(&absent[..1], stop) } else { outcome }
     }
 
     /// Learns from a batch that came, or from what of it did.
@@ -218,9 +242,8 @@ struct Landing {
 impl Drop for Landing {
     fn drop(&mut self) {
         let mut inner = self.fetching.inner();
-        for (_, oid) in &self.batch {
-            inner.on_its_way.remove(oid);
-        }
+        // One that was taken for stuck is off already, and another one may be on its way in its place.
+        inner.on_its_way.retain(|_, flight| !Arc::ptr_eq(flight, &self.flight));
         drop(inner);
         self.flight.end(self.outcome.take().unwrap_or(Err(SourceError::Interrupted)));
     }

@@ -149,6 +149,30 @@ fn who_gives_up_leaves_the_fetch_to_those_who_still_wait() {
 }
 
 #[test]
+fn a_fetch_that_all_gave_up_on_does_not_keep_the_next_one_waiting() {
+    let far = Far::new(1, 4, 0);
+    far.source.hang();
+    let wait = Wait::default();
+    std::thread::scope(|scope| {
+        let one = scope.spawn(|| far.fetch_for(far.ino(0, 0), &wait));
+        while far.source.waiting() == 0 {
+            std::thread::yield_now();
+        }
+        wait.cancel();
+        assert_eq!(one.join().unwrap(), Err(Errno::Interrupted));
+        far.later();
+        let next = scope.spawn(|| far.fetch(far.ino(0, 0)));
+        while far.source.trips().len() < 2 {
+            std::thread::yield_now();
+        }
+        // The first one was ended, and the source answers again.
+        far.source.go_on();
+        assert_eq!(next.join().unwrap(), Ok(()));
+    });
+    assert_eq!(far.source.trips(), [4, 4]);
+}
+
+#[test]
 fn one_who_was_cancelled_before_asks_for_nothing() {
     let far = Far::new(1, 4, 0);
     let wait = Wait::default();
