@@ -33,6 +33,8 @@ pub(crate) enum Command {
     Create(CreateArgs),
     /// Copy a workspace in no time: every byte, mode, time and link, `.git` included
     Fork(ForkArgs),
+    /// Bring new commits of a URL here, and tell a workspace of them
+    Fetch(FetchArgs),
     /// List workspaces
     #[command(visible_alias = "ls")]
     List,
@@ -157,6 +159,14 @@ pub(crate) struct ForkArgs {
     /// Mount there; with --count, the directory of the forks
     #[arg(long, value_name = "PATH", value_hint = ValueHint::DirPath)]
     pub(crate) at: Option<PathBuf>,
+}
+
+/// `weald fetch`.
+#[derive(Debug, Args)]
+pub(crate) struct FetchArgs {
+    /// A workspace made from a URL, or the URL itself [default: the one you are in]
+    #[arg(value_name = "WS|URL")]
+    pub(crate) from: Option<String>,
 }
 
 /// A workspace, or none.

@@ -5,7 +5,7 @@
 mod support;
 
 use std::path::Path;
-use support::Home;
+use support::{Home, wait_for};
 use weald_testkit::server::{Failing, Server};
 
 /// A repository with some history and many files in two directories, and a server of the directory it is in.
@@ -137,4 +137,148 @@ fn gits_own_daemon_serves_as_well() {
     let created = create(&home, &server, &[]);
     assert_eq!(created["notes"], serde_json::json!([]));
     assert_eq!(home.run(&home.at("w"), "git status --porcelain; cat b/moved").ok(), "deep 2\n");
+}
+
+/// How many files of the base are here, and how many there are.
+fn here(home: &Home, name: &str) -> (u64, u64) {
+    let info = home.weald(&["info", name, "--json"]).json();
+    let fetched = &info["source"]["fetched"];
+    (fetched["here"].as_u64().unwrap(), fetched["total"].as_u64().unwrap())
+}
+
+/// A home that fetches nothing before it is needed.
+fn lazy_home() -> Home {
+    let home = Home::new();
+    home.weald(&["config", "fetch.prefetch", "off"]).ok();
+    home
+}
+
+#[test]
+fn only_what_is_read_is_fetched_in_few_round_trips_and_once_for_all() {
+    let home = lazy_home();
+    let server = served(&home);
+    create(&home, &server, &[]);
+    let at = home.at("w");
+    let cloned = server.fetches();
+    assert_eq!(here(&home, "w"), (0, 82));
+    assert_eq!(home.run(&at, "find . -path ./.git -prune -o -print | wc -l; ls a | wc -l").ok(), "86\n40\n");
+    assert_eq!(home.run(&at, "git status --porcelain").ok(), "");
+    assert_eq!((server.fetches(), here(&home, "w")), (cloned, (0, 82)));
+    assert_eq!(home.run(&at, "cat a/*").ok().lines().count(), 41);
+    assert!(server.fetches() - cloned <= 3, "{}", server.fetches() - cloned);
+    let read = server.fetches();
+    home.weald(&["create", &server.url("repo.git"), "other"]).ok();
+    assert_eq!(home.run(&home.at("other"), "cat a/*").ok().lines().count(), 41);
+    home.weald(&["fork", "w", "fork"]).ok();
+    assert_eq!(
+        home.run(&home.at("fork"), "cat a/*; git grep -h -c file -- a | wc -l").ok().lines().count(),
+        42
+    );
+    assert_eq!(server.fetches(), read);
+}
+
+#[test]
+fn content_is_fetched_ahead_until_all_is_here_and_then_the_network_may_go() {
+    let home = Home::new();
+    let server = served(&home);
+    create(&home, &server, &[]);
+    wait_for("the content", || here(&home, "w") == (82, 82));
+    server.fail(Failing::Away);
+    let at = home.at("w");
+    assert_eq!(home.run(&at, "cat a/* b/deep/* b/moved | wc -l; git status --porcelain").ok(), "81\n");
+    let sizes =
+        "stat -c %s a/f1 b/deep/g40; git diff HEAD; git commit -q --allow-empty -m x; git status --porcelain";
+    assert_eq!(home.run(&at, sizes).ok(), "15\n8\n");
+    let info = home.weald(&["info", "w"]).ok();
+    assert!(info.contains("82 of 82 files"), "{info}");
+}
+
+#[test]
+fn without_the_network_what_was_read_stays_and_the_rest_is_told() {
+    let home = lazy_home();
+    let server = served(&home);
+    create(&home, &server, &[]);
+    let at = home.at("w");
+    cat(&at.join("a/f1"));
+    server.fail(Failing::Away);
+    assert_eq!(cat(&at.join("a/f1")), "file 1\nchanged\n");
+    let unread = home.run(&at, "cat b/deep/g7");
+    assert!(unread.code != 0 && unread.err.contains("Input/output error"), "{unread:?}");
+    let status = home.weald(&["status"]).ok();
+    for words in ["offline", "what was read before stays readable", &server.url("repo.git"), "git ls-remote"]
+    {
+        assert!(status.contains(words), "{words}: {status}");
+    }
+    let status = home.weald(&["status", "--json"]).json();
+    assert!(status["remotes"][0]["unreachable_since"].is_string(), "{status}");
+    let in_git = home.run(&at, "git cat-file blob HEAD:b/deep/g9");
+    assert!(in_git.code != 0 && in_git.err.contains("could not be fetched"), "{in_git:?}");
+    server.fail(Failing::Never);
+    wait_for("the network", || home.run(&at, "cat b/deep/g7").out == "deep 7\n");
+    let status = home.weald(&["status", "--json"]).json();
+    assert!(status["remotes"][0]["unreachable_since"].is_null(), "{status}");
+}
+
+#[test]
+fn one_who_waits_for_a_server_that_hangs_can_be_interrupted() {
+    let home = lazy_home();
+    let server = served(&home);
+    create(&home, &server, &[]);
+    server.fail(Failing::Hanging);
+    let line = "timeout -s INT 1 cat b/deep/g7 || echo ended";
+    assert_eq!(home.run(&home.at("w"), line).ok(), "ended\n");
+    assert_eq!(home.run(&home.at("w"), "ls a | wc -l").ok(), "40\n", "others are not held up");
+    server.fail(Failing::Never);
+    assert_eq!(home.run(&home.at("w"), "cat b/deep/g7").ok(), "deep 7\n");
+}
+
+#[test]
+fn a_commit_fetches_what_is_beside_it_and_not_the_whole_repository() {
+    let home = lazy_home();
+    let user = home.path().join("user");
+    home.run(
+        &user,
+        "git init -q -b main src; cd src; mkdir a many
+         for number in $(seq 5); do echo \"file $number\" > a/f$number; done
+         for number in $(seq 400); do echo \"one of many $number\" > many/m$number; done
+         git add .; git commit -q -m first; cd ..; git clone -q --bare src repo.git",
+    )
+    .ok();
+    let server = Server::http(&user).unwrap();
+    create(&home, &server, &[]);
+    let at = home.at("w");
+    home.run(&at, "echo mine > a/f2; echo new > a/new; git add .; git commit -q -m mine").ok();
+    assert!(here(&home, "w").0 <= 64, "{:?}", here(&home, "w"));
+    assert_eq!(home.run(&at, "git status --porcelain; git show --stat --format=%s").ok().lines().count(), 5);
+    home.run(&at, "echo more >> many/m7; git stash -q; git stash pop -q; git diff --stat | cat").ok();
+    assert_eq!(home.run(&at, "git fsck --connectivity-only --no-dangling 2>&1 | grep -v notice || true").ok(), "");
+    let promoted = home.weald(&["promote", "w", "-m", "all"]);
+    promoted.ok();
+}
+
+#[test]
+fn fetch_brings_news_and_tells_a_workspace_of_them() {
+    let home = Home::new();
+    let server = served(&home);
+    create(&home, &server, &[]);
+    let at = home.at("w");
+    assert!(home.weald(&["fetch", "w"]).ok().contains("nothing new"));
+    let src = home.path().join("user/src");
+    home.run(&src, "echo three > third; git add .; git commit -q -m third; git push -q ../repo.git main")
+        .ok();
+    let news = home.weald(&["fetch", "w", "--json"]).json();
+    assert_eq!((&news["workspace"], &news["branches"][0]["name"]), (&"w".into(), &"main".into()));
+    assert_eq!(
+        home.run(&at, "git log -1 --format=%s origin/main; git log -1 --format=%s").ok(),
+        "third\nsecond\n"
+    );
+    assert_eq!(
+        home.run(&at, "git merge -q --ff-only origin/main; cat third; git status --porcelain").ok(),
+        "three\n"
+    );
+    assert!(home.weald(&["fetch", &server.url("repo.git")]).ok().contains("was asked for news"));
+    home.weald(&["fetch", "http://127.0.0.1:1/none.git"]).fault("W0001");
+    let local = home.repo("local");
+    home.weald(&["create", local.to_str().unwrap(), "l"]).ok();
+    home.weald(&["fetch", "l"]).fault("W0020");
 }

@@ -28,7 +28,10 @@ pub(crate) fn answer(
         }
         Request::List => value(&forest.list()),
         Request::Changes { target, since } => value(&forest.changes(&target, &since)?),
-        Request::Bring { clone, ids, command } => value(&forest.bring(&clone, &ids, command.as_deref())?),
+        Request::Fetch { target, url } => value(&forest.news(target.as_ref(), url.as_deref(), progress)?),
+        Request::Bring { clone, ids, command, here } => {
+            value(&forest.bring(&clone, &ids, command.as_deref(), &here)?)
+        }
         Request::Info { target } => value(&forest.info(&target)?),
         Request::Path { target } => value(&forest.locate(&target)?),
         Request::Rename { target, name } => value(&forest.rename(&target, &name)?),
@@ -48,6 +51,7 @@ pub(crate) fn answer(
             let setting = forest.stores.config.set(&key, text.as_deref())?;
             forest.keeper.reread();
             forest.reclaimer.reread();
+            forest.ahead.look();
             forest.sealer.changed(&loaded(forest));
             value(&setting)
         }

@@ -5,15 +5,11 @@
 
 use crate::faults;
 use crate::forest::Forest;
-use crate::protocol::{CreateRequest, Depth};
-use crate::report::Brought;
-use std::path::Path;
+use crate::protocol::{CreateRequest, Depth, Target};
+use crate::report::{CloneNews, Moment};
 use weald_git::{CloneRequest, Holds, Repository};
-use weald_model::{Code, Fault, Oid, Progress, Source as _, SourceError, TreeKind, Wait};
+use weald_model::{Code, Fault, Progress};
 use weald_store::registry::RepoRow;
-
-/// Objects fetched at a time.
-const BATCH: usize = 8_192;
 
 /// Commits of history in a clone when nothing is said.
 const DEPTH: u32 = 1;
@@ -68,53 +64,46 @@ impl Forest {
         Ok((row, notes))
     }
 
-    /// Brings objects into a clone, for git in a workspace.
-    pub(crate) fn bring(
+    /// Asks a remote for news, by one of its workspaces or by URL.
+    pub(crate) fn news(
         &self,
-        clone: &str,
-        ids: &[String],
-        _command: Option<&str>,
-    ) -> Result<Brought, Fault> {
-        let path = Path::new(clone);
-        let known = self.stores.home.registry().repos().map_err(faults::registry)?;
-        if !known.iter().any(|row| row.path == path) {
-            let why = format!("{clone} is no clone of this Weald");
-            return Err(Fault::new(Code::BadRequest, why));
-        }
-        let parsed: Option<Vec<Oid>> = ids.iter().map(|hex| Oid::from_hex(hex)).collect();
-        let ids = parsed.ok_or_else(|| Fault::new(Code::BadRequest, "what is asked for is no object id"))?;
-        let source = self.stores.source(path);
-        let absent = |error: SourceError| Fault::new(Code::UnreachableSource, error.to_string());
-        let before = source.get().map_err(absent)?.repository().missing(&ids).len();
-        source.fetch(&ids, &Wait::default()).map_err(absent)?;
-        Ok(Brought { objects: before as u64 })
-    }
-
-    /// Brings all content of a tree here that a clone left out.
-    pub(crate) fn bring_whole_tree(
-        &self,
-        repo: &Repository,
-        tree: &Oid,
+        target: Option<&Target>,
+        url: Option<&str>,
         progress: &dyn Progress,
-    ) -> Result<(), Fault> {
-        let source = self.stores.source(repo.path());
-        let (mut dirs, mut blobs) = (vec![*tree], Vec::new());
-        let fault = |error: SourceError| Fault::new(Code::UnreachableSource, error.to_string());
-        while let Some(dir) = dirs.pop() {
-            for entry in source.tree(&dir).map_err(fault)? {
-                match entry.kind {
-                    TreeKind::Dir => dirs.push(entry.oid),
-                    TreeKind::Gitlink => {}
-                    TreeKind::File | TreeKind::Executable | TreeKind::Symlink => blobs.push(entry.oid),
-                }
+    ) -> Result<CloneNews, Fault> {
+        self.open_for_work()?;
+        let rows = self.stores.home.registry().repos().map_err(faults::registry)?;
+        let (row, entry) = match (url, target) {
+            (Some(url), _) => {
+                let row = rows.into_iter().filter(|row| row.url == url).max_by_key(has_more);
+                let unknown = || {
+                    let url = weald_git::url::mask(url);
+                    Fault::new(Code::UnknownSource, format!("{url} was not cloned yet"))
+                        .hint(format!("weald create {url}"))
+                };
+                (row.ok_or_else(unknown)?, None)
             }
-        }
-        progress.stage("fetching content", blobs.len() as u64);
-        for batch in blobs.chunks(BATCH) {
-            source.fetch(batch, &Wait::default()).map_err(fault)?;
-            progress.advance(batch.len() as u64);
-        }
-        Ok(())
+            (None, target) => {
+                let entry = self.find(target.unwrap_or(&Target::default()))?;
+                let id = entry.row().repo_id;
+                let row = rows.into_iter().find(|row| Some(&row.id) == id.as_ref());
+                let local = || {
+                    let why =
+                        format!("`{}` was not made from a URL, so there is nothing to fetch", entry.name());
+                    Fault::new(Code::BadRequest, why).hint("git fetch, in the workspace or in its source")
+                };
+                (row.ok_or_else(local)?, Some(entry))
+            }
+        };
+        let (row, notes) = self.update_clone(&row, None, progress)?;
+        Ok(CloneNews {
+            url: weald_git::url::mask(&row.url),
+            clone: row.path.display().to_string(),
+            asked_at: Moment(row.fetched_at),
+            path: entry.as_ref().map(|entry| entry.row().mount_path.display().to_string()),
+            workspace: entry.map(|entry| entry.name()),
+            notes,
+        })
     }
 
     fn clone_anew(

@@ -35,6 +35,10 @@ pub(crate) struct Config {
     pub(crate) keep: Keep,
     /// Snapshots are sealed.
     pub(crate) seal: bool,
+    /// Content behind URLs is fetched before it is read.
+    pub(crate) prefetch: bool,
+    /// Bytes of a clone after which that ends.
+    pub(crate) prefetch_bytes_max: u64,
     /// What nobody needs is given back by itself.
     pub(crate) gc: bool,
     /// Seconds between two looks for it.
@@ -91,6 +95,8 @@ impl ConfigFile {
                 daily: value("snapshots.keep_daily")?.number(),
             },
             seal: value("snapshots.seal")?.is_on(),
+            prefetch: value("fetch.prefetch")?.is_on(),
+            prefetch_bytes_max: value("fetch.prefetch_max")?.number(),
             gc: value("gc.background")?.is_on(),
             gc_every_secs: value("gc.every")?.number(),
             free_bytes_min: value("disk.free_min")?.number(),

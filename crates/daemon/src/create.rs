@@ -120,9 +120,6 @@ impl Forest {
             Some(_) => GitSource::lazy(repo.clone()),
             None => GitSource::new(repo.clone()),
         };
-        if clone.is_some() {
-            self.bring_whole_tree(&repo, &base.tree, progress)?;
-        }
         let time = self.stores.base_time(base.commit_time);
         let manifest = self.stores.manifest(&base.tree, &source, time, progress)?;
         let (uid, gid) = owner();

@@ -4,7 +4,10 @@
 //! run of git a batch, a few at a time; an object on its way is not asked for again. Invariants: no lock is held while git
 //! runs; a run whose objects nobody waits for any more is ended; a remote that cannot be reached is asked again after a
 //! pause that grows, and until then whoever needs it is told at once.
-//! Read next: [`ahead`] (fetching before anybody asks).
+//! Read next: [`ahead`] (fetching before anybody asks), `for_git` (what git in a workspace asks for).
+
+pub(crate) mod ahead;
+mod for_git;
 
 use crate::{locked, note};
 use std::collections::{HashMap, HashSet};
@@ -27,6 +30,8 @@ const AWAY_PAUSE_MAX: Duration = Duration::from_secs(60);
 const UNKNOWN_MAX: usize = 4;
 /// For so long a remote that did not have an object is not asked for it again.
 const UNKNOWN_PAUSE: Duration = Duration::from_secs(60);
+/// Objects remembered that somebody had to wait for.
+const EARLY_MAX: usize = 1_000;
 /// How long one who waits looks away at most.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -47,6 +52,8 @@ struct State {
     lanes: usize,
     away: Option<Away>,
     unknown: HashMap<Oid, Instant>,
+    /// What somebody had to wait for.
+    early: Vec<Oid>,
 }
 
 /// Somebody who waits.
@@ -117,6 +124,9 @@ impl Fetcher {
             |id: &&Oid| pending.contains(id) && !state.on_their_way.contains(id) && !queued.contains(id);
         let fresh: Vec<Oid> = ids.iter().filter(fresh).copied().collect();
         state.queue.extend(fresh);
+        if state.early.len() < EARLY_MAX && !state.early.contains(first) {
+            state.early.push(*first);
+        }
         state.next_ticket += 1;
         let number = state.next_ticket;
         state.tickets.insert(number, Ticket { wait: wait.clone(), pending, trouble: None });
@@ -237,6 +247,16 @@ impl Fetcher {
     /// Since when and why the remote cannot be reached.
     pub(crate) fn away(&self) -> Option<Away> {
         locked(&self.state).away.clone()
+    }
+
+    /// True while somebody waits.
+    pub(crate) fn is_busy(&self) -> bool {
+        !locked(&self.state).tickets.is_empty()
+    }
+
+    /// What somebody had to wait for since the last time.
+    fn take_early(&self) -> Vec<Oid> {
+        std::mem::take(&mut locked(&self.state).early)
     }
 
     /// Objects somebody waits for.

@@ -6,6 +6,7 @@
 //! Read next: `create`, `fork`, `removal`, `trash` (the verbs), `mounting`, `reconcile` (what start-up puts right).
 
 use crate::entry::Entry;
+use crate::fetching::ahead::Ahead;
 use crate::keeper::Keeper;
 use crate::locked;
 use crate::protocol::Target;
@@ -34,6 +35,8 @@ pub(crate) struct Forest {
     pub(crate) keeper: Arc<Keeper>,
     /// Seals snapshots in the background.
     pub(crate) sealer: Arc<Sealer>,
+    /// Fetches content before anybody asks.
+    pub(crate) ahead: Arc<Ahead>,
     /// Gives back what nobody needs.
     pub(crate) reclaimer: Arc<Reclaimer>,
     /// Shared while forks are made, exclusive while logs are deleted: a parent's log must not go before its fork has
@@ -70,6 +73,7 @@ impl Forest {
             flusher: Mutex::new(Some(flusher)),
             keeper: Arc::default(),
             sealer: Arc::default(),
+            ahead: Arc::default(),
             reclaimer: Arc::default(),
             lineage: RwLock::default(),
             making: RwLock::default(),
@@ -84,6 +88,7 @@ impl Forest {
         Keeper::start(&forest)?;
         Sealer::start(&forest)?;
         Reclaimer::start(&forest)?;
+        Ahead::start(&forest)?;
         for entry in forest.active() {
             // The entry remembers why; the others go on.
             let _ = forest.mount(&entry);
@@ -126,6 +131,8 @@ impl Forest {
             table.names.insert(row.name, Some(row.id));
         }
         table.entries.insert(row.id, entry);
+        drop(table);
+        self.ahead.look();
     }
 
     /// Takes an entry out of the table for good.
@@ -208,6 +215,7 @@ impl Forest {
         self.closing.store(true, Ordering::Release);
         self.keeper.stop();
         self.sealer.stop();
+        self.ahead.stop();
         self.reclaimer.stop();
         let mut unmounted = 0;
         for entry in self.active() {

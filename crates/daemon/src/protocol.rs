@@ -348,6 +348,13 @@ pub enum Request {
         /// The token.
         since: String,
     },
+    /// News of a remote, brought into its clones; answers [`crate::report::CloneNews`].
+    Fetch {
+        /// A workspace made from it, unless `url` says.
+        target: Option<Target>,
+        /// The remote.
+        url: Option<String>,
+    },
     /// Objects that git in a workspace needs, brought into the clone it reads; answers [`crate::report::Brought`].
     Bring {
         /// Path of the clone.
@@ -356,6 +363,8 @@ pub enum Request {
         ids: Vec<String>,
         /// The git command that needs them, as far as it is known.
         command: Option<String>,
+        /// Where it runs.
+        here: Target,
     },
     /// How the daemon is; answers [`crate::report::Status`].
     Status,

@@ -179,6 +179,23 @@ pub struct ChangedPaths {
     pub paths: Option<Vec<Bytes>>,
 }
 
+/// Answer to fetch.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CloneNews {
+    /// The remote, without secrets.
+    pub url: String,
+    /// The clone that has the news now.
+    pub clone: String,
+    /// When the remote was asked.
+    pub asked_at: Moment,
+    /// The workspace that was named.
+    pub workspace: Option<String>,
+    /// Where it is mounted.
+    pub path: Option<String>,
+    /// What is worth knowing: branches that are gone.
+    pub notes: Vec<String>,
+}
+
 /// Answer to a git command that needed objects: they are in the clone.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Brought {
@@ -226,6 +243,41 @@ pub struct SourceReport {
     pub branch: Option<String>,
     /// True when `git_dir` is Weald's own copy of what is at `location`.
     pub is_clone: bool,
+    /// Of such a copy: when its remote was last asked for news.
+    #[serde(default)]
+    pub asked_at: Option<Moment>,
+    /// Of such a copy: how much of the base's content is here. Null when all of it always was.
+    #[serde(default)]
+    pub fetched: Option<FetchedReport>,
+}
+
+/// How much of a base's content was fetched.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct FetchedReport {
+    /// Files and symbolic links whose content is here.
+    pub here: u64,
+    /// Files and symbolic links in the base.
+    pub total: u64,
+    /// What becomes of the rest.
+    pub ahead: AheadWord,
+}
+
+/// What becomes of content that is not here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AheadWord {
+    /// It is being fetched.
+    Running,
+    /// It will be fetched.
+    Waiting,
+    /// There is none, or none that can be had.
+    Done,
+    /// It comes when it is read: `fetch.prefetch` is off.
+    Off,
+    /// It comes when it is read: the clone takes `fetch.prefetch_max`.
+    Limit,
+    /// The remote cannot be reached.
+    Offline,
 }
 
 /// What a workspace costs on disk.

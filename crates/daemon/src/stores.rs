@@ -87,6 +87,17 @@ impl Stores {
         Ok(manifest)
     }
 
+    /// The manifest of a tree, when there is one.
+    pub(crate) fn known_manifest(&self, tree: &Oid) -> Option<Manifest> {
+        if let Some(manifest) = locked(&self.manifests).get(tree) {
+            return Some(manifest.clone());
+        }
+        let manifest = self.home.manifest(tree).ok().flatten()?;
+        let manifest = locked(&self.manifests).entry(*tree).or_insert(manifest).clone();
+        manifest.keep_sizes(&**self.home.disk(), &self.home.paths().sizes(tree));
+        Some(manifest)
+    }
+
     /// Forgets the manifest of a tree whose file is about to go. Who has it open keeps it.
     pub(crate) fn forget_manifest(&self, tree: &Oid) {
         locked(&self.manifests).remove(tree);

@@ -1,14 +1,16 @@
 //! What there is: list, info, path, status. Changes nothing.
 
 use crate::entry::{Entry, Figures};
+use crate::fetching::ahead::{self, Stage};
 use crate::forest::Forest;
 use crate::locked;
 use crate::protocol::{FaultLine, Target};
 use crate::report::{
-    Info, Located, Moment, MountReport, RemoteReport, SourceReport, Status, StatusWord, StoreReport,
-    WorkspaceRow,
+    AheadWord, FetchedReport, Info, Located, Moment, MountReport, RemoteReport, SourceReport, Status,
+    StatusWord, StoreReport, WorkspaceRow,
 };
 use crate::sources::LateSource;
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 use weald_model::{Code, Fault, Oid, WorkspaceId};
@@ -75,11 +77,44 @@ impl Forest {
                 .repo_path
                 .as_deref()
                 .is_some_and(|path| path.starts_with(self.stores.home.paths().repos())),
+            asked_at: self.asked_at(&stored),
+            fetched: self.fetched(&stored),
         };
         let store = self.store(&entry, &stored, figures.as_ref());
         let snapshots = self.snapshots_of(&entry);
         let logs_reads = figures.map(|figures| figures.summary.logs_reads);
         Ok(Info { row, mount, source, snapshots, store, logs_reads })
+    }
+
+    /// When the remote of the clone a workspace reads from was last asked.
+    fn asked_at(&self, row: &registry::WorkspaceRow) -> Option<Moment> {
+        let clones = self.stores.home.registry().repos().ok()?;
+        let id = row.repo_id.as_ref()?;
+        clones.iter().find(|clone| clone.id == *id).map(|clone| Moment(clone.fetched_at))
+    }
+
+    /// How much of the base's content is in the clone. Cost: a look for each file of the base.
+    fn fetched(&self, row: &registry::WorkspaceRow) -> Option<FetchedReport> {
+        row.repo_id.as_ref()?;
+        let (path, tree) = (row.repo_path.as_ref()?, Oid::from_hex(&row.tree)?);
+        let source = self.stores.source(path);
+        let repo = source.get().ok()?.repository().clone();
+        let manifest = self.stores.known_manifest(&tree).filter(|_| repo.is_partial())?;
+        let mut ids = Vec::new();
+        ahead::in_order_of_paths(&manifest, &mut |(_, id)| ids.push(id)).ok()?;
+        let missing: HashSet<Oid> = repo.missing(&ids).into_iter().collect();
+        let here = ids.iter().filter(|id| !missing.contains(id)).count() as u64;
+        let config = self.stores.config.read().ok()?;
+        let word = match self.ahead.stage(path, &tree) {
+            _ if missing.is_empty() => AheadWord::Done,
+            _ if source.fetcher().is_some_and(|fetcher| fetcher.away().is_some()) => AheadWord::Offline,
+            _ if !config.prefetch => AheadWord::Off,
+            Stage::Waiting => AheadWord::Waiting,
+            Stage::Running => AheadWord::Running,
+            Stage::TooMuch => AheadWord::Limit,
+            Stage::Done => AheadWord::Done,
+        };
+        Some(FetchedReport { here, total: ids.len() as u64, ahead: word })
     }
 
     /// The workspace a line of forks began with; its pin keeps the base of them all.

@@ -9,9 +9,10 @@
 use crate::ask::{self, unseen};
 use crate::fsmonitor::DIR;
 use crate::launch;
-use crate::protocol::Request;
+use crate::protocol::{Request, Target};
 use crate::report::Brought;
 use std::io::{self, Read, Write};
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -99,7 +100,13 @@ fn bring(home: &Path, source: &Repository, ids: &[Oid]) -> Result<(), Fault> {
     };
     let clone = source.path().display().to_string();
     let ids = ids.iter().map(Oid::to_string).collect();
-    let request = Request::Bring { clone, ids, command: asking_command() };
+    let directory = std::env::current_dir().ok();
+    let here = Target {
+        name: None,
+        device: std::fs::metadata(".").ok().map(|data| data.dev()),
+        directory: directory.map(|path| path.to_string_lossy().into_owned()),
+    };
+    let request = Request::Bring { clone, ids, command: asking_command(), here };
     ask::ask::<Brought>(stream, &request, &mut unseen).map(drop).map_err(Fault::from)
 }
 

@@ -6,6 +6,7 @@
 //! needed ([`mod@objects`]), unless the server cannot do that.
 //! Read [`crate::clone::transfer`] for how git is run and listened to, [`mod@update`] for news.
 
+pub mod hand_on;
 pub mod objects;
 pub(crate) mod transfer;
 pub mod update;

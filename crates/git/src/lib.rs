@@ -37,7 +37,7 @@ mod staged;
 mod walk;
 
 pub use cached_tree::{IndexNode, index_of_tree};
-pub use clone::objects::{Unfetched, fetch_objects};
+pub use clone::objects::{Unfetched, fetch_objects, fetch_objects_aside};
 pub use clone::update::fetch;
 pub use clone::{CloneRequest, Holds, clone};
 pub use gitdir::{GitContent, GitDirSpec, GitFile, Promisor, git_dir};

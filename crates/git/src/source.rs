@@ -122,6 +122,10 @@ impl Source for GitSource {
         sizes.into_iter().map(|size| size.map_err(|error| self.promised(error))).collect()
     }
 
+    fn is_lazy(&self) -> bool {
+        self.is_lazy
+    }
+
     fn blob(&self, id: &Oid) -> Result<Vec<u8>, SourceError> {
         self.repository.read_checked(id, Kind::Blob).map_err(|error| self.promised(error))
     }

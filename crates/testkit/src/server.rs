@@ -314,38 +314,3 @@ fn answer_git(shared: &Shared, stream: &TcpStream) -> io::Result<()> {
     command.stdin(socket()?).stdout(socket()?).stderr(Stdio::null());
     command.status().map(drop)
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::repo::{Repo, isolated_git};
-
-    fn clone(url: &str, to: &Path) -> bool {
-        let args = ["clone", "--quiet", "--bare", "--filter=blob:none", url];
-        isolated_git(Path::new("/")).args(args).arg(to).stderr(Stdio::null()).status().unwrap().success()
-    }
-
-    #[test]
-    fn both_servers_serve_clones_and_fail_as_they_are_told() {
-        let mut repo = Repo::new();
-        repo.write("a.txt", "one\n");
-        repo.commit("first");
-        let to = tempfile::tempdir().unwrap();
-        for (at, server) in
-            [Server::http(repo.path()).unwrap(), Server::daemon(repo.path()).unwrap()].iter().enumerate()
-        {
-            let (url, to) = (server.url(".git"), to.path().join(at.to_string()));
-            server.fail(Failing::Away);
-            assert!(!clone(&url, &to));
-            server.fail(Failing::Never);
-            assert!(clone(&url, &to), "{url}");
-            assert!(server.fetches() >= 1);
-        }
-        let server = Server::http(repo.path()).unwrap();
-        for failing in [Failing::Unauthorized, Failing::CutAt(40)] {
-            server.fail(failing);
-            assert!(!clone(&server.url(".git"), &to.path().join("no")), "{failing:?}");
-        }
-        assert!(!clone(&server.url("nothing.git"), &to.path().join("no")));
-    }
-}

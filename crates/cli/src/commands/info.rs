@@ -6,7 +6,7 @@ use crate::context::Context;
 use crate::failure::{Outcome, tell_line};
 use crate::{output, words};
 use weald_daemon::protocol::Request;
-use weald_daemon::report::{Info, StatusWord};
+use weald_daemon::report::{AheadWord, FetchedReport, Info, StatusWord};
 use weald_model::Fault;
 
 pub(super) fn run(context: &Context, args: WorkspaceArg) -> Result<Outcome, Fault> {
@@ -36,6 +36,14 @@ fn show(info: &Info) {
         ("branch", list::branch(row.branch.as_deref(), row.commit.as_deref())),
         ("commit", row.commit.clone().unwrap_or_default()),
         ("base", base(info)),
+        (
+            "asked",
+            info.source
+                .asked_at
+                .map(|when| format!("for news {}", words::ago(now() - when.0)))
+                .unwrap_or_default(),
+        ),
+        ("fetched", info.source.fetched.as_ref().map(fetched).unwrap_or_default()),
         ("pin", info.source.pin.clone().unwrap_or_default()),
         ("files", figures(row.files, row.size_bytes)),
         ("private", row.private_bytes.map(words::size).unwrap_or_default()),
@@ -61,6 +69,18 @@ fn base(info: &Info) -> String {
     let Some(commit) = &info.source.base_commit else { return String::new() };
     let age = info.source.base_time.map(|time| words::ago(now() - time.0)).unwrap_or_default();
     format!("{commit}, {age}")
+}
+
+fn fetched(fetched: &FetchedReport) -> String {
+    let rest = match fetched.ahead {
+        AheadWord::Running => "; the rest is being fetched",
+        AheadWord::Waiting => "; the rest will be fetched",
+        AheadWord::Done => "",
+        AheadWord::Off => "; the rest comes when it is read (fetch.prefetch is off)",
+        AheadWord::Limit => "; the rest comes when it is read (fetch.prefetch_max)",
+        AheadWord::Offline => "; the remote cannot be reached: weald status",
+    };
+    format!("{} of {} files{rest}", words::grouped(fetched.here), words::grouped(fetched.total))
 }
 
 fn figures(files: Option<u64>, size: Option<u64>) -> String {

@@ -7,6 +7,7 @@ mod create;
 mod daemon;
 mod diff;
 mod doctor;
+mod fetch;
 mod fork;
 mod gc;
 mod info;
@@ -36,6 +37,7 @@ use weald_model::Fault;
 pub(crate) fn run(context: &Context, command: Command) -> Result<Outcome, Fault> {
     match command {
         Command::Create(args) => create::run(context, args),
+        Command::Fetch(args) => fetch::run(context, args),
         Command::Fork(args) => fork::run(context, args),
         Command::List => list::run(context),
         Command::Info(args) => info::run(context, args),

@@ -101,6 +101,18 @@ pub(crate) const KEYS: &[Key] = &[
         about: "while something changes, look for it so often",
     },
     Key {
+        name: "fetch.prefetch",
+        kind: Kind::Switch,
+        default: Value::Switch(true),
+        about: "fetch the content of workspaces made from URLs before it is read, in the background",
+    },
+    Key {
+        name: "fetch.prefetch_max",
+        kind: Kind::Size,
+        default: Value::Size(20_000_000_000),
+        about: "of each repository so much at most; the rest comes when it is read",
+    },
+    Key {
         name: "disk.free_min",
         kind: Kind::Size,
         default: Value::Size(FREE_BYTES_MIN),

@@ -27,12 +27,22 @@ pub enum Unfetched {
 
 /// Fetches objects from where a clone was made from. `given_up` is asked now and then, and ends the run.
 pub fn fetch_objects(repo: &Path, ids: &[Oid], given_up: Given<'_>) -> Result<(), Unfetched> {
+    fetch(repo, ids, given_up, false)
+}
+
+/// The same for what nobody waits for: at the lowest priority.
+pub fn fetch_objects_aside(repo: &Path, ids: &[Oid], given_up: Given<'_>) -> Result<(), Unfetched> {
+    fetch(repo, ids, given_up, true)
+}
+
+fn fetch(repo: &Path, ids: &[Oid], given_up: Given<'_>, is_aside: bool) -> Result<(), Unfetched> {
     if ids.is_empty() {
         return Ok(());
     }
     let mut transfer = Transfer::new(arguments(repo), SILENCE_MAX);
     transfer.input = ids.iter().flat_map(|id| format!("{id}\n").into_bytes()).collect();
     transfer.given_up = Some(given_up);
+    transfer.is_aside = is_aside;
     transfer.run(&Silent).map(drop).map_err(|failure| unfetched(&failure, repo))
 }
 

@@ -58,6 +58,8 @@ pub(crate) struct Transfer<'a> {
     pub(crate) input: Vec<u8>,
     /// Whether nobody wants it any more.
     pub(crate) given_up: Option<Given<'a>>,
+    /// Nobody waits for it: it gets what time others leave.
+    pub(crate) is_aside: bool,
 }
 
 /// Why it failed.
@@ -76,7 +78,7 @@ pub(crate) enum Failure {
 impl<'a> Transfer<'a> {
     /// A run with these arguments and nothing to read.
     pub(crate) fn new(args: Vec<OsString>, silence_max: Duration) -> Self {
-        Self { args, silence_max, input: Vec::new(), given_up: None }
+        Self { args, silence_max, input: Vec::new(), given_up: None, is_aside: false }
     }
 
     /// Runs git to its end. Gives what it said besides its progress (masked).
@@ -132,7 +134,10 @@ impl<'a> Transfer<'a> {
     }
 
     fn command(&self) -> Command {
-        let mut command = Command::new("git");
+        let mut command = Command::new(if self.is_aside { "nice" } else { "git" });
+        if self.is_aside {
+            command.args(["-n", "19", "git"]);
+        }
         for setting in SETTINGS {
             command.args(["-c", setting]);
         }

@@ -8,10 +8,11 @@ use super::{SILENCE_MAX, fetch_args, fetch_commit, told, wanted_commit};
 use crate::Repository;
 use std::ffi::OsString;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use weald_model::{Fault, Progress};
 
-/// Brings a clone up to date with its remote. A shallow clone keeps to the branches and the depth it has, and gets the
-/// branch or tag `rev` where it has not. Gives what is worth telling.
+/// Brings a clone up to date with its remote. A shallow clone keeps to the branches it has, gets what was added to
+/// them, and the branch or tag `rev` where it has not. Gives what is worth telling.
 pub fn fetch(
     repo: &Path,
     depth: Option<u32>,
@@ -38,6 +39,28 @@ pub fn fetch(
     Ok(notes)
 }
 
+/// More objects than this are no news.
+const OBJECTS_MAX: u64 = 300_000;
+
+/// Sees how many objects come.
+struct Watched<'a> {
+    progress: &'a dyn Progress,
+    objects: AtomicU64,
+}
+
+impl Progress for Watched<'_> {
+    fn stage(&self, title: &str, total: u64) {
+        if title == "Receiving objects" {
+            self.objects.fetch_max(total, Ordering::Relaxed);
+        }
+        self.progress.stage(title, total);
+    }
+
+    fn advance(&self, steps: u64) {
+        self.progress.advance(steps);
+    }
+}
+
 struct Update<'a> {
     repo: &'a Path,
     depth: Option<u32>,
@@ -46,11 +69,28 @@ struct Update<'a> {
 
 impl Update<'_> {
     fn run(&self, options: &[&str], refspecs: &[String]) -> Result<(), Failure> {
-        let mut args: Vec<OsString> = fetch_args(self.repo, self.depth);
+        Transfer::new(self.args(self.depth, options, refspecs), SILENCE_MAX).run(self.progress).map(drop)
+    }
+
+    fn args(&self, depth: Option<u32>, options: &[&str], refspecs: &[String]) -> Vec<OsString> {
+        let mut args: Vec<OsString> = fetch_args(self.repo, depth);
         args.extend(options.iter().map(OsString::from));
         args.extend(["--".into(), "origin".into()]);
         args.extend(refspecs.iter().map(OsString::from));
-        Transfer::new(args, SILENCE_MAX).run(self.progress).map(drop)
+        args
+    }
+
+    /// Brings what was added to branches, so that it can be merged with what is here. A branch that was rewritten would
+    /// come with all its history; then it is cut at the depth of the clone.
+    fn added(&self, refspecs: &[String]) -> Result<(), Failure> {
+        let watched = Watched { progress: self.progress, objects: AtomicU64::new(0) };
+        let is_too_much = || watched.objects.load(Ordering::Relaxed) > OBJECTS_MAX;
+        let mut transfer = Transfer::new(self.args(None, &[], refspecs), SILENCE_MAX);
+        transfer.given_up = Some(&is_too_much);
+        match transfer.run(&watched) {
+            Err(Failure::GivenUp) => self.run(&[], refspecs),
+            other => other.map(drop),
+        }
     }
 
     /// The branches the clone has. Those that are gone at the remote are left as they are.
@@ -62,7 +102,7 @@ impl Update<'_> {
             if refspecs.is_empty() {
                 return Ok(());
             }
-            let Err(failure) = self.run(&[], &refspecs) else { return Ok(()) };
+            let Err(failure) = self.added(&refspecs) else { return Ok(()) };
             let gone = gone_branch(&failure).filter(|gone| names.contains(gone));
             let Some(gone) = gone else { return Err(failure) };
             names.retain(|name| *name != gone);
