@@ -112,6 +112,45 @@ fn git_is_told_from_the_first_status_on_in_forks_and_after_a_restart() {
     assert!(is_helped(&home, &root) && is_helped(&home, &home.at("fork")));
 }
 
+/// Directories that git read in a status that is set up as `create` does it.
+fn directories_read(home: &Home, root: &Path) -> u32 {
+    let trace = home.path().join("trace");
+    let _ = std::fs::remove_file(&trace);
+    home.run(root, &format!("GIT_TRACE2_PERF='{}' git status --porcelain", trace.display())).ok();
+    let said = std::fs::read_to_string(&trace).unwrap();
+    let numbers = said.lines().filter_map(|line| line.split_once("opendir:")?.1.trim().parse::<u32>().ok());
+    numbers.last().unwrap()
+}
+
+#[test]
+fn the_first_status_reads_only_directories_in_which_something_changed() {
+    let home = Home::new();
+    let repo = home.repo("tool");
+    let make = "mkdir -p a/b/c d.e/f 'g h'; echo '*.o' > a/.gitignore; echo '/x' > d.e/f/.gitignore;
+        for dir in a a/b a/b/c d.e d.e/f 'g h'; do echo x > \"$dir/file\"; done; git add .; git commit -q -m dirs";
+    home.run(&repo, make).ok();
+    home.weald(&["create", repo.to_str().unwrap(), "ws"]).ok();
+    assert_eq!(directories_read(&home, &home.at("ws")), 0);
+    home.weald(&["create", repo.to_str().unwrap(), "changed"]).ok();
+    let root = home.at("changed");
+    home.run(&root, "echo y > a/b/y; echo y > a/b/y.o; echo x > d.e/f/x; echo x > d.e/x; rm -r 'g h'").ok();
+    let read = directories_read(&home, &root);
+    assert!((1..=5).contains(&read), "{read}");
+    assert_eq!(home.run(&root, "git status --porcelain").ok(), " D \"g h/file\"\n?? a/b/y\n?? d.e/x\n");
+    agrees(&home, &root, "after the first status");
+    // In a fork the index has the path of another workspace; git looks once, and says the same.
+    home.weald(&["create", repo.to_str().unwrap(), "parent"]).ok();
+    home.weald(&["fork", "parent", "fork"]).ok();
+    std::fs::write(home.at("fork").join("a/b/c/new"), "new").unwrap();
+    agrees(&home, &home.at("fork"), "forked before the first status");
+    // What the user ignores everywhere is not known to the index.
+    home.weald(&["create", repo.to_str().unwrap(), "ignores"]).ok();
+    let root = home.at("ignores");
+    home.run(&root, "echo y > a/b/y; echo y > a/b/z; echo z > .git/info/exclude").ok();
+    assert_eq!(home.run(&root, "git status --porcelain").ok(), "?? a/b/y\n");
+    assert!(home.run(&root, "git fsck 2>&1").ok().is_empty());
+}
+
 #[test]
 fn without_an_answer_git_looks_for_itself() {
     let home = Home::new();

@@ -96,6 +96,29 @@ fn what_was_promoted_is_elsewhere_when_the_workspace_is_removed() {
 }
 
 #[test]
+fn what_is_in_no_commit_is_named_when_a_workspace_is_removed() {
+    let home = Home::new();
+    let (repo, root) = workspace(&home);
+    home.run(&root, "echo more >> a.txt; mkdir new; touch new/one new/two; rm run.sh").ok();
+    home.weald(&["fork", "ws", "promoted"]).ok();
+    home.weald(&["fork", "ws", "clean"]).ok();
+    home.weald(&["promote", "promoted"]).ok();
+    home.run(&home.at("clean"), "git clean -q -f -d; git checkout -q -f").ok();
+    let said = home.weald(&["remove", "promoted", "clean"]).ok();
+    assert!(!said.contains("in no commit"), "{said}");
+    let said = home.weald(&["remove", "ws"]).ok();
+    assert!(said.contains("in no commit: a.txt, run.sh, new/\n"), "{said}");
+    home.weald(&["trash", "restore", "ws"]).ok();
+    home.run(&root, "git commit -q --allow-empty -m inner").ok();
+    let said = home.weald(&["remove", "ws"]).fault("W0019");
+    assert!(said.err.contains("1 commit") && said.err.contains("a.txt"), "{said:?}");
+    home.run(&root, "git push -q origin HEAD:refs/heads/inner").ok();
+    let said = home.weald(&["remove", "ws", "--json"]).json();
+    assert_eq!(said["uncommitted"]["ws"]["paths"], 3);
+    assert_eq!(line(&home, &repo, "git log -1 --format=%s inner"), "inner");
+}
+
+#[test]
 fn an_unchanged_state_is_the_same_commit_again_and_a_clean_one_is_head() {
     let home = Home::new();
     let (_, root) = workspace(&home);

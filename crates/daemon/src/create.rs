@@ -204,7 +204,15 @@ impl Forest {
             .map_err(|error| faults::open(&row.name, &error))?;
         let caller = Caller::owner(row.uid, row.gid);
         match origin {
-            Origin::Git(git) => lay_git_dir(&workspace, &caller, git)?,
+            Origin::Git(git) => {
+                let (index, exclude) = lay_git_dir(&workspace, &caller, git)?;
+                let (hash, format) = (&git.index.0, git.repo.format());
+                let settled = self.stores.settle_index(hash, format, &row.mount_path, &exclude);
+                for (offset, bytes) in settled.iter().flat_map(|settled| &settled.writes) {
+                    let failed = |error| faults::errno("making .git/index", error);
+                    workspace.write(&caller, index, *offset, bytes).map_err(failed)?;
+                }
+            }
             Origin::Directory(path) => {
                 let home = self.stores.home.paths().root();
                 notes.extend(take_in::take_in(&workspace, &caller, path, home, progress)?.notes);
@@ -245,9 +253,11 @@ impl Drop for Unfinished<'_> {
     }
 }
 
-fn lay_git_dir(workspace: &Workspace, caller: &Caller, git: &GitOrigin) -> Result<(), Fault> {
+/// Makes `.git`; gives the inode of its index, and what its `info/exclude` says.
+fn lay_git_dir(workspace: &Workspace, caller: &Caller, git: &GitOrigin) -> Result<(Ino, Vec<u8>), Fault> {
     let failed = |error| faults::errno("making .git", error);
     let mut dirs: Vec<(Vec<u8>, Ino)> = vec![(Vec::new(), Ino::ROOT)];
+    let mut exclude = Vec::new();
     for file in git_dir(&git.spec)? {
         let (parent, name) = split(&file.path);
         let dir = dirs.iter().rev().find(|(path, _)| path == parent).map(|(_, ino)| *ino);
@@ -263,12 +273,16 @@ fn lay_git_dir(workspace: &Workspace, caller: &Caller, git: &GitOrigin) -> Resul
                 let made =
                     workspace.make_node(caller, dir, name, FileKind::File, file.perm, 0).map_err(failed)?;
                 workspace.write(caller, made.ino, 0, &bytes).map_err(failed)?;
+                if file.path == b".git/info/exclude" {
+                    exclude = bytes;
+                }
             }
         }
     }
     let dot_git = workspace.lookup(Ino::ROOT, b".git").map_err(failed)?.ino;
     let index = workspace.make_node(caller, dot_git, b"index", FileKind::File, 0o644, 0).map_err(failed)?;
-    workspace.attach(caller, index.ino, git.index.0, git.index.1).map_err(failed)
+    workspace.attach(caller, index.ino, git.index.0, git.index.1).map_err(failed)?;
+    Ok((index.ino, exclude))
 }
 
 /// Parent path and last name.

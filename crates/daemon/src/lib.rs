@@ -27,6 +27,7 @@ pub mod doctor;
 mod entry;
 mod faults;
 mod fetching;
+mod first_status;
 mod forest;
 mod fork;
 pub mod fsmonitor;

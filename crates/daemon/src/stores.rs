@@ -4,6 +4,7 @@
 //! both build it, and one result is kept (equal bytes, one name).
 
 use crate::config::ConfigFile;
+use crate::first_status::Ready;
 use crate::programs::RunningPrograms;
 use crate::sources::{LateSource, Sources};
 use crate::{faults, locked, memory};
@@ -35,6 +36,7 @@ pub(crate) struct Stores {
     pub(crate) config: ConfigFile,
     manifests: Mutex<HashMap<Oid, Manifest>>,
     pub(crate) sources: Sources,
+    pub(crate) ready_indexes: Ready,
 }
 
 impl Stores {
@@ -49,7 +51,15 @@ impl Stores {
         let config = ConfigFile::new(root);
         shared.set_programs(Arc::new(RunningPrograms::default()));
         let sources = Sources::new(home.paths().repos(), env.clone());
-        Ok(Self { home, shared, env, config, manifests: Mutex::default(), sources })
+        Ok(Self {
+            home,
+            shared,
+            env,
+            config,
+            manifests: Mutex::default(),
+            sources,
+            ready_indexes: Ready::default(),
+        })
     }
 
     /// Seconds since 1970, now.
@@ -141,7 +151,7 @@ impl Stores {
         gid: u32,
     ) -> Result<(cas::Hash, u64), Fault> {
         let time = manifest.time();
-        let kind = format!("index {uid}:{gid} {}.{:09}", time.secs, time.nanos);
+        let kind = format!("index 2 {uid}:{gid} {}.{:09}", time.secs, time.nanos);
         let tree = manifest.tree().to_string();
         let known = self.home.registry().artifact(&tree, &kind).map_err(faults::registry)?;
         if let Some(hash) = known.as_deref().and_then(cas::from_hex)

@@ -4,6 +4,7 @@
 //! Invariant: directories of any depth are walked without recursion. See [`crate::index`] for entries.
 
 use crate::ObjectFormat;
+use crate::index::untracked::Dir;
 use crate::index::{IndexEntry, IndexError, IndexStat, IndexWriter, index_order};
 use weald_model::{Oid, TreeKind};
 
@@ -30,6 +31,8 @@ pub(crate) struct CachedTrees {
 struct CachedTree {
     name: Vec<u8>,
     oid: Oid,
+    /// Its `.gitignore`.
+    ignore: Option<Oid>,
     /// Index entries below, at any depth.
     entries: u32,
     children: Vec<usize>,
@@ -76,6 +79,9 @@ pub fn index_of_tree<E: From<IndexError>>(
             frames.push(Frame { nodes, prefix_len: path.len(), tree, first_entry: writer.entries() });
             continue;
         }
+        if node.name == b".gitignore" && matches!(node.kind, TreeKind::File | TreeKind::Executable) {
+            trees.nodes[frame.tree].ignore = Some(node.oid);
+        }
         writer.push(&IndexEntry { path: &path, kind: node.kind, oid: node.oid, stat: node.stat })?;
     }
     Ok(writer.finish(Some(&trees)))
@@ -93,7 +99,7 @@ fn listed<E>(
 
 impl CachedTree {
     fn new(name: Vec<u8>, oid: Oid) -> Self {
-        Self { name, oid, entries: 0, children: Vec::new() }
+        Self { name, oid, ignore: None, entries: 0, children: Vec::new() }
     }
 }
 
@@ -103,6 +109,20 @@ impl CachedTrees {
         self.nodes.push(CachedTree::new(name, oid));
         self.nodes[parent].children.push(at);
         at
+    }
+
+    /// All of them, parents before children, siblings by their bytes.
+    pub(crate) fn depth_first(&self) -> Vec<Dir<'_>> {
+        let mut dirs = Vec::with_capacity(self.nodes.len());
+        let mut todo = vec![0];
+        while let Some(at) = todo.pop() {
+            let CachedTree { name, ignore, children, .. } = &self.nodes[at];
+            dirs.push(Dir { name, children: children.len(), ignore: *ignore });
+            let mut children = children.clone();
+            children.sort_by(|a, b| self.nodes[*b].name.cmp(&self.nodes[*a].name));
+            todo.extend(children);
+        }
+        dirs
     }
 
     /// Appends the body of the TREE extension: parents before children, siblings by length then bytes, as git does.

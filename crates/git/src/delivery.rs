@@ -5,7 +5,7 @@
 //! setting for what is received. Else, and for much or large content, `git push` brings them.
 
 use crate::hash::{from_gix, to_gix};
-use crate::pack::{NewPack, Object, threads};
+use crate::pack::{NewPack, Object, Packed, threads};
 use crate::program::Git;
 use crate::repo::{guarded, open_isolated};
 use crate::scratch::Scratch;
@@ -69,6 +69,8 @@ pub(crate) struct Delivery<'a> {
     pub(crate) before: Option<Oid>,
     pub(crate) commit: Oid,
     pub(crate) parents: &'a [Oid],
+    /// What the commit has and its parents have not, but for the commit itself; empty when it is all in the scratch.
+    pub(crate) objects: Vec<Packed>,
 }
 
 impl Delivery<'_> {
@@ -78,7 +80,7 @@ impl Delivery<'_> {
     pub(crate) fn bring(&self) -> Result<(), Fault> {
         match self.way()? {
             Some((objects, ids)) => {
-                if !ids.is_empty() {
+                if !ids.is_empty() || !self.objects.is_empty() {
                     self.pack(&objects, &ids)?;
                 }
                 self.set_ref()?;
@@ -99,7 +101,14 @@ impl Delivery<'_> {
         let Some((odb, format)) = self.scratch.odb() else { return Ok(None) };
         let found = guarded(|| {
             let mut wanted = Wanted { odb: &odb, format, seen: HashSet::new(), ids: Vec::new() };
-            commits.iter().try_for_each(|commit| wanted.commit(to_gix(commit)))?;
+            for commit in &commits {
+                match *commit == self.commit && !self.objects.is_empty() {
+                    true => drop(wanted.take(to_gix(commit))),
+                    false => wanted.commit(to_gix(commit))?,
+                }
+            }
+            let ready: HashSet<ObjectId> = self.objects.iter().map(|object| object.id).collect();
+            wanted.ids.retain(|id| !ready.contains(id));
             Some(wanted.ids)
         });
         Ok(found.flatten().map(|ids| (objects, ids)))
@@ -139,7 +148,11 @@ impl Delivery<'_> {
             }
         };
         let readers = (0..threads(ids.len())).map(|_| reader(odb.clone())).collect();
-        NewPack { objects, format, level: Compression::BEST_SPEED, durable: true }.write(ids, readers)
+        NewPack { objects, format, level: Compression::BEST_SPEED, durable: true }.write(
+            &self.objects,
+            ids,
+            readers,
+        )
     }
 
     fn set_ref(&self) -> Result<(), Fault> {
@@ -151,6 +164,7 @@ impl Delivery<'_> {
     }
 
     fn push(&self) -> Result<(), Fault> {
+        self.scratch.keep(&self.objects)?;
         let reference = self.reference;
         let lease = self.before.as_ref().map(Oid::to_string).unwrap_or_default();
         let args = [

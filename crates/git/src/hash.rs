@@ -74,6 +74,7 @@ impl ObjectFormat {
 }
 
 /// A hash of bytes that come one after another.
+#[derive(Clone)]
 pub(crate) enum Digest {
     Sha1(sha1::Sha1),
     Sha256(gix::hash::Hasher),

@@ -11,8 +11,10 @@
 //! Read [`crate::cached_tree`] for the walk over a whole tree.
 
 mod refreshed;
+pub(crate) mod untracked;
 
 pub use refreshed::is_refreshed;
+pub use untracked::{Settled, Unsettled};
 
 use crate::ObjectFormat;
 use crate::cached_tree::CachedTrees;
@@ -160,6 +162,12 @@ impl IndexWriter {
             self.out.extend_from_slice(b"FSMN");
             self.out.extend_from_slice(&(self.fsmonitor.len() as u32).to_be_bytes());
             self.out.append(&mut self.fsmonitor);
+            if let Some(trees) = trees {
+                let body = untracked::extension(self.format, trees);
+                self.out.extend_from_slice(b"UNTR");
+                self.out.extend_from_slice(&(body.len() as u32).to_be_bytes());
+                self.out.extend_from_slice(&body);
+            }
         }
         let trailer = self.format.hash(&[&self.out]);
         self.out.extend_from_slice(trailer.as_bytes());

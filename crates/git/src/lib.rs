@@ -22,6 +22,7 @@ pub mod resolve;
 pub mod signature;
 pub mod source;
 pub mod submodule;
+pub mod uncommitted;
 pub mod unpushed;
 pub mod url;
 
@@ -34,6 +35,7 @@ mod place;
 mod program;
 mod scratch;
 mod staged;
+mod taken;
 mod walk;
 
 pub use cached_tree::{IndexNode, index_of_tree};
@@ -48,4 +50,5 @@ pub use refs::{RefLine, Remote};
 pub use repo::{Identity, Repository};
 pub use resolve::Resolved;
 pub use source::GitSource;
+pub use uncommitted::{Uncommitted, uncommitted};
 pub use unpushed::{UnpushedBranch, current_branch, unpushed, unpushed_in_modules};

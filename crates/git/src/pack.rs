@@ -27,6 +27,40 @@ const THREADS_MAX: usize = 4;
 /// An object: its kind and content.
 pub(crate) type Object = (Kind, Vec<u8>);
 
+/// An object as it stands in a pack: header and compressed content.
+pub(crate) struct Packed {
+    pub(crate) id: ObjectId,
+    bytes: Vec<u8>,
+}
+
+impl Packed {
+    /// Compresses an object.
+    pub(crate) fn new(id: ObjectId, kind: Kind, data: &[u8], level: Compression) -> Result<Self, Fault> {
+        let header = match kind {
+            Kind::Commit => 1,
+            Kind::Tree => 2,
+            Kind::Blob => 3,
+            Kind::Tag => 4,
+        };
+        let mut bytes = Vec::with_capacity(data.len() / 2 + 32);
+        let mut rest = data.len() as u64;
+        let mut byte = (header << 4) | (rest & 15) as u8;
+        rest >>= 4;
+        while rest > 0 {
+            bytes.push(byte | 0x80);
+            byte = (rest & 0x7F) as u8;
+            rest >>= 7;
+        }
+        bytes.push(byte);
+        let mut deflate = deflate::Write::new(bytes, level);
+        deflate
+            .write_all(data)
+            .and_then(|()| deflate.flush())
+            .map_err(|error| Fault::new(Code::Internal, format!("compressing: {}", detail(&error))))?;
+        Ok(Self { id, bytes: deflate.into_inner() })
+    }
+}
+
 /// Where a pack goes, and how.
 #[derive(Clone, Copy)]
 pub(crate) struct NewPack<'a> {
@@ -61,10 +95,11 @@ pub(crate) fn threads(objects: usize) -> usize {
 }
 
 impl NewPack<'_> {
-    /// Writes objects, each of which is there once; `readers` give them, one for each thread.
+    /// Writes objects, each of which is there once: those that are ready, and others that `readers` give, one for each
+    /// thread.
     ///
     /// Errors: those of `readers`, `GitFailed` (an object that is not what its id says), `DiskFull`, `HostIo`.
-    pub(crate) fn write<R>(&self, ids: &[ObjectId], readers: Vec<R>) -> Result<(), Fault>
+    pub(crate) fn write<R>(&self, ready: &[Packed], ids: &[ObjectId], readers: Vec<R>) -> Result<(), Fault>
     where
         R: FnMut(&ObjectId) -> Result<Object, Fault> + Send,
     {
@@ -72,7 +107,7 @@ impl NewPack<'_> {
         let dir = self.objects.join("pack");
         std::fs::create_dir_all(&dir).map_err(failed)?;
         let temporary = Temporary::new(&dir);
-        let result = self.fill(ids, readers, &temporary.0);
+        let result = self.fill(ready, ids, readers, &temporary.0);
         let (digest, lines) = result?;
         let index = self.index(lines, digest.as_bytes());
         let named = |end: &str| dir.join(format!("pack-{digest}.{end}"));
@@ -95,6 +130,7 @@ impl NewPack<'_> {
 
     fn fill<R>(
         &self,
+        ready: &[Packed],
         ids: &[ObjectId],
         readers: Vec<R>,
         path: &Path,
@@ -103,23 +139,20 @@ impl NewPack<'_> {
         R: FnMut(&ObjectId) -> Result<Object, Fault> + Send,
     {
         let failed = |error: std::io::Error| Fault::host("writing a pack", &error);
-        let count = u32::try_from(ids.len())
+        let count = u32::try_from(ready.len() + ids.len())
             .map_err(|_| Fault::new(Code::GitFailed, "too many objects for one pack"))?;
         let file = BufWriter::with_capacity(1 << 20, create(path).map_err(failed)?);
-        let lines = Vec::with_capacity(ids.len());
+        let lines = Vec::with_capacity(ready.len() + ids.len());
         let progress = Mutex::new(Progress { file, digest: Digest::new(self.format), offset: 0, lines });
         let head = [b"PACK".as_slice(), &2_u32.to_be_bytes(), &count.to_be_bytes()].concat();
         lock(&progress).put(&head).map_err(failed)?;
+        ready.iter().try_for_each(|object| lock(&progress).object(object)).map_err(failed)?;
         let next = AtomicUsize::new(0);
         let work = |mut read: R| -> Result<(), Fault> {
             while let Some(id) = ids.get(next.fetch_add(1, Ordering::Relaxed)) {
                 let (kind, data) = read(id)?;
-                let bytes = self.entry(id, kind, &data)?;
-                let crc = crc32fast::hash(&bytes);
-                let mut progress = lock(&progress);
-                let offset = progress.offset;
-                progress.lines.push(Line { id: *id, crc, offset });
-                progress.put(&bytes).map_err(failed)?;
+                let object = self.entry(id, kind, &data)?;
+                lock(&progress).object(&object).map_err(failed)?;
             }
             Ok(())
         };
@@ -142,35 +175,14 @@ impl NewPack<'_> {
         Ok((digest, lines))
     }
 
-    /// Header and compressed content.
-    fn entry(&self, id: &ObjectId, kind: Kind, data: &[u8]) -> Result<Vec<u8>, Fault> {
+    /// An object, if it is what its id says.
+    fn entry(&self, id: &ObjectId, kind: Kind, data: &[u8]) -> Result<Packed, Fault> {
         let oid = from_gix(id);
         if object_id(self.format, kind, data) != oid {
             let why = format!("the content of object {oid} does not match its id");
             return Err(Fault::new(Code::GitFailed, why).hint("git fsck"));
         }
-        let header = match kind {
-            Kind::Commit => 1,
-            Kind::Tree => 2,
-            Kind::Blob => 3,
-            Kind::Tag => 4,
-        };
-        let mut out = Vec::with_capacity(data.len() / 2 + 32);
-        let mut rest = data.len() as u64;
-        let mut byte = (header << 4) | (rest & 15) as u8;
-        rest >>= 4;
-        while rest > 0 {
-            out.push(byte | 0x80);
-            byte = (rest & 0x7F) as u8;
-            rest >>= 7;
-        }
-        out.push(byte);
-        let mut deflate = deflate::Write::new(out, self.level);
-        deflate
-            .write_all(data)
-            .and_then(|()| deflate.flush())
-            .map_err(|error| Fault::new(Code::Internal, format!("compressing: {}", detail(&error))))?;
-        Ok(deflate.into_inner())
+        Packed::new(*id, kind, data, self.level)
     }
 
     fn index(&self, mut lines: Vec<Line>, pack: &[u8]) -> Vec<u8> {
@@ -203,7 +215,16 @@ impl NewPack<'_> {
     }
 }
 
+/// No object is read.
+pub(crate) type NoReader = fn(&ObjectId) -> Result<Object, Fault>;
+
 impl Progress {
+    fn object(&mut self, object: &Packed) -> std::io::Result<()> {
+        let (id, crc, offset) = (object.id, crc32fast::hash(&object.bytes), self.offset);
+        self.lines.push(Line { id, crc, offset });
+        self.put(&object.bytes)
+    }
+
     fn put(&mut self, bytes: &[u8]) -> std::io::Result<()> {
         self.digest.update(bytes);
         self.offset += bytes.len() as u64;

@@ -51,24 +51,32 @@ pub struct Promoted {
 pub fn promote(request: &PromoteRequest<'_>) -> Result<Promoted, Fault> {
     let scratch = Scratch::new(request.workspace, request.name)?;
     let git = scratch.git();
-    let tree = scratch.take()?;
+    let taken = scratch.take()?;
+    let (tree, mut objects) = (taken.tree, Vec::new());
     let head = scratch.head()?;
     let source = Git::new(request.source);
     let tips = Tips::of(&source)?;
     let before = tips.get(request.reference);
     let parents = parents(&scratch, &tips, request, head, before)?;
     let commit = match (parents.as_slice(), before) {
-        ([parent], _) if git.tree(parent)? == tree => *parent,
+        ([parent], _) if scratch.tree_of(parent)? == tree => *parent,
         (_, Some(before))
             if request.message.is_none() && is_commit_of(&source, &before, &tree, &parents)? =>
         {
             before
         }
-        _ => make_commit(&git, request, &tree, &parents)?,
+        _ => {
+            scratch.keep_root(&taken)?;
+            let commit = make_commit(&git, request, &tree, &parents)?;
+            objects = taken.objects;
+            commit
+        }
     };
     if before != Some(commit) {
         let (reference, source, parents) = (request.reference, request.source, parents.as_slice());
-        Delivery { scratch: &scratch, source, tips: &tips, reference, before, commit, parents }.bring()?;
+        let delivery =
+            Delivery { scratch: &scratch, source, tips: &tips, reference, before, commit, parents, objects };
+        delivery.bring()?;
     }
     Ok(Promoted { commit, before, head, is_new: head != Some(commit) })
 }

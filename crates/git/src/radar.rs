@@ -36,7 +36,7 @@ impl Sighting {
     pub fn of_workspace(workspace: &Path, name: &str, tip: &Oid) -> Result<Self, Fault> {
         let scratch = Scratch::new(workspace, name)?;
         let git = scratch.git();
-        let tree = scratch.take()?;
+        let tree = scratch.take_whole()?;
         let head = scratch.head()?;
         let commit = match head {
             Some(head) if git.tree(&head)? == tree => head,

@@ -4,12 +4,14 @@
 //! nothing in it is made durable.
 
 use crate::ObjectFormat;
-use crate::hash::from_gix;
-use crate::pack::NewPack;
+use crate::fault::detail;
+use crate::hash::{from_gix, to_gix};
+use crate::pack::{NewPack, NoReader, Packed};
 use crate::program::Git;
 use crate::promote::{refuse, refuse_conflicts};
 use crate::repo::{guarded, open_isolated};
 use crate::staged::{Staged, Trees};
+use crate::taken::{Place, Taken};
 use gix::objs::Kind;
 use gix::zlib::Compression;
 use std::io::ErrorKind;
@@ -46,6 +48,8 @@ const PREFIX: &str = "weald-git-";
 pub(crate) struct Scratch {
     dir: PathBuf,
     workspace: PathBuf,
+    /// What the workspace is called.
+    name: String,
     git_dir: PathBuf,
     is_sparse: bool,
     /// The workspace's own, when gix can open it.
@@ -53,34 +57,40 @@ pub(crate) struct Scratch {
 }
 
 impl Scratch {
-    /// Begins with the index of a workspace. Its objects can be read, and those it reads itself.
+    /// Begins with nothing. The objects of a workspace can be read, and those it reads itself.
     ///
-    /// Errors: `UnfinishedMerge` (paths in conflict), `UnsupportedSource` (no git directory), `HostIo`, `DiskFull`.
+    /// Errors: `UnsupportedSource` (no git directory), `HostIo`, `DiskFull`.
     pub(crate) fn new(workspace: &Path, name: &str) -> Result<Self, Fault> {
         let failed = |error: std::io::Error| Fault::host("making a directory for new objects", &error);
         let git_dir = git_dir(workspace, name)?;
         let is_sparse = git_dir.join("info/sparse-checkout").exists();
         let repo = open_isolated(workspace).ok().map(|repo| repo.to_thread_local());
         let dir = fresh_dir().map_err(failed)?;
-        let scratch = Self { dir, workspace: workspace.to_owned(), git_dir, is_sparse, repo };
+        let (workspace, name) = (workspace.to_owned(), name.to_owned());
+        let scratch = Self { dir, workspace, name, git_dir, is_sparse, repo };
         let mut line = scratch.git_dir.join("objects").as_os_str().as_bytes().to_vec();
         if line.contains(&b'\n') || line.starts_with(b"\"") || line.starts_with(b"#") {
-            let why = format!("git cannot read objects by way of the path {}", workspace.display());
+            let why = format!("git cannot read objects by way of the path {}", scratch.workspace.display());
             return Err(Fault::new(Code::UnsupportedSource, why));
         }
         line.push(b'\n');
         std::fs::create_dir_all(scratch.objects().join("info")).map_err(failed)?;
         std::fs::write(scratch.objects().join("info/alternates"), line).map_err(failed)?;
-        let index = match std::fs::read(scratch.git_dir.join("index")) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(scratch),
-            index => index.map_err(|error| Fault::host("reading the index of the workspace", &error))?,
-        };
-        match scratch.staged(&index) {
-            Some(staged) => refuse(&staged.conflicts(), name)?,
-            None => refuse_conflicts(&Git::new(workspace), name)?,
-        }
-        std::fs::write(scratch.index(), index).map_err(failed)?;
         Ok(scratch)
+    }
+
+    /// Takes over the index of the workspace.
+    fn begin_index(&self) -> Result<(), Fault> {
+        let failed = |error: std::io::Error| Fault::host("reading the index of the workspace", &error);
+        let index = match std::fs::read(self.git_dir.join("index")) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            index => index.map_err(failed)?,
+        };
+        match self.staged(&index) {
+            Some(staged) => refuse(&staged.conflicts(), &self.name)?,
+            None => refuse_conflicts(&Git::new(&self.workspace), &self.name)?,
+        }
+        std::fs::write(self.index(), index).map_err(failed)
     }
 
     fn format(&self) -> Option<ObjectFormat> {
@@ -123,8 +133,62 @@ impl Scratch {
         git.with("GIT_OBJECT_DIRECTORY", self.objects())
     }
 
-    /// The tree of everything that is tracked, or untracked and not ignored. Cost: that of `git add --all`.
-    pub(crate) fn take(&self) -> Result<Oid, Fault> {
+    /// The tree of everything that is tracked, or untracked and not ignored. Objects that are new are in what is given, or
+    /// here. Cost: that of `git status` when all is plain, else that of `git add --all`.
+    ///
+    /// Errors: `UnfinishedMerge` (paths in conflict), `GitFailed`, `DiskFull`, `HostIo`.
+    pub(crate) fn take(&self) -> Result<Taken, Fault> {
+        if !self.is_sparse
+            && let Some((odb, format)) = self.odb()
+        {
+            let head = self.head()?.map(|head| self.tree_of(&head)).transpose()?;
+            let (workspace, git_dir) = (&self.workspace, &self.git_dir);
+            let place = Place { workspace, name: &self.name, git_dir, odb, format };
+            if let Some(taken) = place.take(head.as_ref())? {
+                return Ok(taken);
+            }
+        }
+        let tree = self.add_all()?;
+        Ok(Taken { tree, root: None, objects: Vec::new() })
+    }
+
+    /// The same, with all new objects here.
+    pub(crate) fn take_whole(&self) -> Result<Oid, Fault> {
+        let taken = self.take()?;
+        self.keep(&taken.objects)?;
+        Ok(taken.tree)
+    }
+
+    /// Puts objects here.
+    pub(crate) fn keep(&self, objects: &[Packed]) -> Result<(), Fault> {
+        let Some(format) = self.format().filter(|_| !objects.is_empty()) else { return Ok(()) };
+        let (dir, level) = (self.objects(), Compression::NONE);
+        let pack = NewPack { objects: &dir, format, level, durable: false };
+        pack.write(objects, &[], Vec::<NoReader>::new())
+    }
+
+    /// Puts a tree here alone, without what it names: for git to make a commit of it.
+    pub(crate) fn keep_root(&self, taken: &Taken) -> Result<(), Fault> {
+        let Some((root, format)) = taken.root.as_ref().zip(self.format()) else { return Ok(()) };
+        let store = gix::odb::loose::Store::at(self.objects(), format.kind());
+        let failed = |error| Fault::new(Code::HostIo, format!("writing a tree: {}", detail(&error)));
+        gix::objs::Write::write_buf(&store, Kind::Tree, root).map(drop).map_err(failed)
+    }
+
+    /// The tree of a commit.
+    pub(crate) fn tree_of(&self, commit: &Oid) -> Result<Oid, Fault> {
+        let read = || {
+            let (odb, format) = self.odb()?;
+            let mut buffer = Vec::new();
+            let data = gix::objs::Find::try_find(&odb, &to_gix(commit), &mut buffer).ok()??;
+            let tree = gix::objs::CommitRefIter::from_bytes(data.data, format.kind()).tree_id().ok()?;
+            (data.kind == Kind::Commit).then(|| from_gix(&tree))
+        };
+        guarded(read).flatten().map_or_else(|| self.git().tree(commit), Ok)
+    }
+
+    pub(crate) fn add_all(&self) -> Result<Oid, Fault> {
+        self.begin_index()?;
         let git = self.git();
         // Of a sparse working tree, too, everything that is there counts (git 2.34; older ones take it without a word).
         let sparse: &[&str] = if self.is_sparse { &["--sparse"] } else { &[] };
@@ -147,8 +211,11 @@ impl Scratch {
         let ids: Vec<_> = new.keys().copied().collect();
         let read = |id: &gix::ObjectId| Ok((Kind::Tree, new.get(id).cloned().unwrap_or_default()));
         let objects = self.objects();
-        NewPack { objects: &objects, format, level: Compression::NONE, durable: false }
-            .write(&ids, vec![read])?;
+        NewPack { objects: &objects, format, level: Compression::NONE, durable: false }.write(
+            &[],
+            &ids,
+            vec![read],
+        )?;
         Ok(Some(from_gix(&root)))
     }
 

@@ -43,7 +43,7 @@ fn git_finds_every_object_whole_in_a_pack_of_either_format() {
             };
             let dir = repo.path().join("objects");
             let pack = NewPack { objects: &dir, format, level, durable: true };
-            pack.write(&ids, vec![read, read]).expect("it is written");
+            pack.write(&[], &ids, vec![read, read]).expect("it is written");
             git(repo.path(), &["fsck", "--strict", "--full"]);
             for (id, data) in &objects {
                 assert_eq!(
@@ -65,6 +65,6 @@ fn what_is_not_what_its_id_says_leaves_nothing_behind() {
     let dir = repo.path().join("objects");
     let pack = NewPack { objects: &dir, format, level: Compression::NONE, durable: false };
     let read = |_: &ObjectId| Ok((Kind::Blob, b"other".to_vec()));
-    assert_eq!(pack.write(&[id], vec![read]).map_err(|fault| fault.code), Err(Code::GitFailed));
+    assert_eq!(pack.write(&[], &[id], vec![read]).map_err(|fault| fault.code), Err(Code::GitFailed));
     assert_eq!(std::fs::read_dir(dir.join("pack")).expect("it is there").count(), 0);
 }
