@@ -118,8 +118,9 @@ fn directories_read(home: &Home, root: &Path) -> u32 {
     let _ = std::fs::remove_file(&trace);
     home.run(root, &format!("GIT_TRACE2_PERF='{}' git status --porcelain", trace.display())).ok();
     let said = std::fs::read_to_string(&trace).unwrap();
-    let numbers = said.lines().filter_map(|line| line.split_once("opendir:")?.1.trim().parse::<u32>().ok());
-    numbers.last().unwrap()
+    let mut numbers =
+        said.lines().filter_map(|line| line.split_once("opendir:")?.1.trim().parse::<u32>().ok());
+    numbers.next_back().unwrap()
 }
 
 #[test]

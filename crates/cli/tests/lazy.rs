@@ -251,7 +251,10 @@ fn a_commit_fetches_what_is_beside_it_and_not_the_whole_repository() {
     assert!(here(&home, "w").0 <= 64, "{:?}", here(&home, "w"));
     assert_eq!(home.run(&at, "git status --porcelain; git show --stat --format=%s").ok().lines().count(), 5);
     home.run(&at, "echo more >> many/m7; git stash -q; git stash pop -q; git diff --stat | cat").ok();
-    assert_eq!(home.run(&at, "git fsck --connectivity-only --no-dangling 2>&1 | grep -v notice || true").ok(), "");
+    assert_eq!(
+        home.run(&at, "git fsck --connectivity-only --no-dangling 2>&1 | grep -v notice || true").ok(),
+        ""
+    );
     let promoted = home.weald(&["promote", "w", "-m", "all"]);
     promoted.ok();
 }

@@ -1,3 +1,5 @@
+//! Packs of any kind are read by git, and what is wrong leaves none behind.
+
 use super::*;
 use std::process::Command;
 

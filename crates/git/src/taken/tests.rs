@@ -1,3 +1,5 @@
+//! What is taken without git is what git takes, over random changes of every kind; what is not plain is left to it.
+
 use super::*;
 use crate::scratch::Scratch;
 use std::fs;
