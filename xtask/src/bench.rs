@@ -10,6 +10,9 @@ mod measure;
 mod report;
 mod repositories;
 mod rows;
+#[path = "../../crates/testkit/src/server.rs"]
+#[allow(dead_code, unreachable_pub, reason = "the server of the tests, which use all of it")]
+mod server;
 mod weald;
 
 use crate::run::{cargo, command, output, root, show};

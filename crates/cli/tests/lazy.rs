@@ -250,6 +250,9 @@ fn a_commit_fetches_what_is_beside_it_and_not_the_whole_repository() {
     home.run(&at, "echo mine > a/f2; echo new > a/new; git add .; git commit -q -m mine").ok();
     assert!(here(&home, "w").0 <= 64, "{:?}", here(&home, "w"));
     assert_eq!(home.run(&at, "git status --porcelain; git show --stat --format=%s").ok().lines().count(), 5);
+    let before = server.fetches();
+    assert_eq!(home.run(&at, "git grep -c 'one of many' HEAD -- many | wc -l").ok(), "400\n");
+    assert!(server.fetches() - before <= 8, "{}", server.fetches() - before);
     home.run(&at, "echo more >> many/m7; git stash -q; git stash pop -q; git diff --stat | cat").ok();
     assert_eq!(
         home.run(&at, "git fsck --connectivity-only --no-dangling 2>&1 | grep -v notice || true").ok(),

@@ -17,8 +17,14 @@ use std::time::{Duration, Instant};
 use weald_git::{Unfetched, fetch_objects};
 use weald_model::{Code, Env, Fault, Oid, SourceError, Wait};
 
-/// Objects in one run.
-const BATCH_MAX: usize = 8_192;
+/// Objects in one run. Of many asked for at once few are left to another: a server that is asked for a part has to make
+/// new deltas, since it cannot send those against objects of the other part.
+const BATCH_MAX: usize = 1 << 17;
+/// Objects fetched with one that git asks for alone, while it asks for one after the other.
+const BESIDE_MIN: usize = 32;
+const BESIDE_MAX: usize = 4_096;
+/// Requests no further apart follow each other.
+const SOON: Duration = Duration::from_secs(2);
 /// Runs at once that somebody waits for.
 const LANES_MAX: usize = 3;
 /// Pauses before a run that failed is tried again, while somebody waits.
@@ -54,6 +60,8 @@ struct State {
     unknown: HashMap<Oid, Instant>,
     /// What somebody had to wait for.
     early: Vec<Oid>,
+    /// When git last asked for an object alone, and how many were fetched with it.
+    alone: Option<(Instant, usize)>,
 }
 
 /// Somebody who waits.
@@ -252,6 +260,17 @@ impl Fetcher {
     /// True while somebody waits.
     pub(crate) fn is_busy(&self) -> bool {
         !locked(&self.state).tickets.is_empty()
+    }
+
+    /// How many objects to fetch with one that git asks for alone: more each time, while it goes on so.
+    fn beside(&self) -> usize {
+        let mut state = locked(&self.state);
+        let count = match state.alone {
+            Some((last, count)) if last.elapsed() < SOON => (count * 2).min(BESIDE_MAX),
+            _ => BESIDE_MIN,
+        };
+        state.alone = Some((Instant::now(), count));
+        count
     }
 
     /// What somebody had to wait for since the last time.

@@ -7,6 +7,7 @@ mod engine;
 mod fork;
 mod git;
 mod history;
+mod lazy;
 mod tree;
 
 use super::Bench;
@@ -34,6 +35,8 @@ pub(super) const ALL: &[(&str, Row)] = &[
     ("status", git::status),
     ("back", git::back),
     ("commits", git::commits),
+    ("lazy", lazy::first_look),
+    ("lazy-disk", lazy::disk),
     ("warm", tree::warm),
     ("churn", tree::churn),
     ("make", build::make),

@@ -44,6 +44,11 @@ impl Weald {
         Ok(took)
     }
 
+    /// What a command prints as JSON.
+    pub(super) fn json(&self, arguments: &[&str]) -> Result<serde_json::Value> {
+        Ok(serde_json::from_str(&output(&mut self.command(arguments))?)?)
+    }
+
     /// Where a workspace is mounted.
     pub(super) fn path(&self, workspace: &str) -> PathBuf {
         self.mounts.join(workspace)

@@ -14,7 +14,7 @@ use crate::forest::Forest;
 use crate::locked;
 use crate::sources::LateSource;
 use nodes::Wanted;
-pub(crate) use nodes::{has_content, in_order_of_paths};
+pub(crate) use nodes::in_order_of_paths;
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};

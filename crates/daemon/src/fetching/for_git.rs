@@ -3,16 +3,18 @@
 //! Git asks for what it is going to read, all at once. But before it writes a tree object it also makes sure that every file of
 //! the index exists, and in a partial clone that means fetching all of them: a commit of one line would bring the whole
 //! repository. That it exists is certain, since a commit of the remote names it. So such a request is answered as if all had
-//! come; git then looks again at what is in the directories it writes, one by one, and these are fetched, with their neighbours.
+//! come; git then looks again at what is in the directories it writes, one by one.
+//!
+//! Some commands ask for one object after the other (`grep`, `cat-file`). Each is fetched with what follows it in the order of
+//! paths, more each time, so that few round trips are made.
 
-use super::ahead::has_content;
 use crate::faults;
 use crate::forest::Forest;
 use crate::protocol::Target;
 use crate::report::Brought;
 use std::collections::HashSet;
 use std::path::Path;
-use weald_model::{Code, Fault, Ino, Oid, Source as _, SourceError, Wait};
+use weald_model::{Code, Fault, Oid, Source as _, SourceError, Wait};
 use weald_store::manifest::Manifest;
 
 /// Commands that write trees from the index and read little of it.
@@ -42,11 +44,11 @@ impl Forest {
         if writes && ids.len() >= MANY && self.is_most_of_base(here, path, &ids) {
             return Ok(Brought { objects: 0 });
         }
-        if let ([id], true) = (ids.as_slice(), writes) {
-            let neighbours = self.neighbours(here, id);
-            ids.extend(neighbours);
-        }
         let source = self.stores.source(path);
+        if let ([id], Some(fetcher)) = (ids.as_slice(), source.fetcher()) {
+            let beside = self.following(here, id, fetcher.beside());
+            ids.extend(beside);
+        }
         let absent = |error: SourceError| Fault::new(Code::UnreachableSource, error.to_string());
         let missing = source.get().map_err(absent)?.repository().missing(&ids).len();
         source.fetch(&ids, &Wait::default()).map_err(absent)?;
@@ -66,21 +68,17 @@ impl Forest {
         of_base * 2 >= missing.len() && of_base * 2 >= ids.len()
     }
 
-    /// Files beside the one with this content.
-    fn neighbours(&self, here: &Target, id: &Oid) -> Vec<Oid> {
+    /// Content that follows some other in the order of the base's paths.
+    fn following(&self, here: &Target, id: &Oid, count: usize) -> Vec<Oid> {
         let Some(manifest) = self.base_of(here) else { return Vec::new() };
-        let mut found = None;
-        let walked = super::ahead::in_order_of_paths(&manifest, &mut |(ino, other)| {
-            if other == *id {
-                found.get_or_insert(ino);
+        let (mut is_behind, mut found) = (false, Vec::new());
+        let walked = super::ahead::in_order_of_paths(&manifest, &mut |(_, other)| {
+            if is_behind && found.len() < count {
+                found.push(other);
             }
+            is_behind |= other == *id;
         });
-        let beside = |ino: Ino| -> Option<Vec<Oid>> {
-            let children = manifest.children(manifest.node(ino).ok()?.parent).ok()?;
-            let file = |ino| Some(manifest.node(Ino(ino)).ok()?).filter(|node| has_content(node.kind));
-            Some(children.filter_map(file).filter(|node| node.oid != *id).map(|node| node.oid).collect())
-        };
-        walked.ok().and(found).and_then(beside).unwrap_or_default()
+        walked.map(|()| found).unwrap_or_default()
     }
 
     fn base_of(&self, here: &Target) -> Option<Manifest> {

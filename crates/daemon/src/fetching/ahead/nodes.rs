@@ -94,7 +94,6 @@ pub(crate) fn in_order_of_paths(
     Ok(())
 }
 
-/// True for files and symbolic links.
-pub(crate) fn has_content(kind: TreeKind) -> bool {
+fn has_content(kind: TreeKind) -> bool {
     matches!(kind, TreeKind::File | TreeKind::Executable | TreeKind::Symlink)
 }
