@@ -75,13 +75,14 @@ impl Branch<'_> {
     pub fn merge(&self, commit: &Oid, message: &str) -> Result<Merge, Fault> {
         let git = Git::new(self.repo);
         let tip = self.tip()?;
-        if git.is_ancestor(commit, &tip)? {
-            return Ok(Merge::UpToDate { tip });
-        }
-        if git.is_ancestor(&tip, commit)? {
-            return Ok(Merge::Clean { tip, commit: *commit, is_fast_forward: true });
-        }
         let (ours, theirs) = (tip.to_string(), commit.to_string());
+        match git.oid(&["merge-base", &ours, &theirs])? {
+            Some(base) if base == *commit => return Ok(Merge::UpToDate { tip }),
+            Some(base) if base == tip => {
+                return Ok(Merge::Clean { tip, commit: *commit, is_fast_forward: true });
+            }
+            _ => {}
+        }
         let args = ["merge-tree", "--write-tree", "-z", "--name-only", "--no-messages", &ours, &theirs];
         let said = git.said(&args, &[])?;
         let mut parts = split(&said.out).into_iter();

@@ -22,7 +22,7 @@ use std::fs::Metadata;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use weald_model::{Fault, Oid};
 
@@ -32,6 +32,9 @@ const BYTES_MAX: u64 = 256 << 20;
 const ATTRIBUTES_BYTES_MAX: u64 = 1 << 20;
 /// What in a file with attributes may change content for other reasons than the content itself.
 const WORDS: [&[u8]; 3] = [b"filter", b"working-tree-encoding", b"[attr]"];
+/// Words that matter for content with line ends of two bytes, and with keywords.
+const LINE_WORDS: [&[u8]; 3] = [b"text", b"crlf", b"eol"];
+const KEYWORD_WORDS: [&[u8]; 1] = [b"ident"];
 /// Settings that make git see other than what is there, as `git var -l` tells them.
 const SETTINGS: [&str; 8] = [
     "core.filemode=false",
@@ -85,10 +88,11 @@ impl Place<'_> {
             }
             head => head.map(to_gix),
         };
-        if !self.is_plain()? {
+        let said = Said::default();
+        if !self.is_plain(&said)? {
             return Ok(None);
         }
-        let Some(entries) = self.contents(&edits) else { return Ok(None) };
+        let Some(entries) = self.contents(&edits, &said) else { return Ok(None) };
         Ok(guarded(|| self.trees(root, entries)).flatten())
     }
 
@@ -138,9 +142,12 @@ impl Place<'_> {
     }
 
     /// Whether no setting and no file with attributes outside of the tree is in the way.
-    fn is_plain(&self) -> Result<bool, Fault> {
+    fn is_plain(&self, attributes: &Said) -> Result<bool, Fault> {
         let said = Git::new(self.workspace).said(&["var", "-l"], &[])?;
         let said = String::from_utf8_lossy(&said.out);
+        if said.lines().any(|line| line.to_ascii_lowercase().starts_with("core.autocrlf=")) {
+            attributes.lines.store(true, Ordering::Relaxed);
+        }
         let is_set =
             |line: &str| SETTINGS.iter().any(|setting| line.to_ascii_lowercase().starts_with(setting));
         if said.lines().any(is_set) {
@@ -153,20 +160,21 @@ impl Place<'_> {
             return Ok(false);
         };
         let own = self.git_dir.join("info/attributes");
-        Ok([global, system, own].iter().all(|path| is_harmless(path)))
+        Ok([global, system, own].iter().all(|path| attributes.file(path)))
     }
 
     /// The content of what is to be; None when some of it is not plain.
-    fn contents(&self, edits: &BTreeMap<Vec<u8>, Edit>) -> Option<Vec<Entry>> {
+    fn contents(&self, edits: &BTreeMap<Vec<u8>, Edit>, said: &Said) -> Option<Vec<Entry>> {
         let edits: Vec<(&Vec<u8>, &Edit)> = edits.iter().collect();
         let (workspace, format) = (self.workspace, self.format);
         let next = AtomicUsize::new(0);
         let bytes = std::sync::atomic::AtomicU64::new(0);
-        let seen = Mutex::new(HashSet::new());
         let work = |odb: gix::odb::HandleArc| {
             let mut entries = Vec::new();
             while let Some((path, edit)) = edits.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let is_harmless = attributes_are_harmless(workspace, path, &seen);
+                if !said.on_the_way(workspace, path) {
+                    return None;
+                }
                 let (kind, data) = match edit {
                     // Where a file is tracked and a directory stands, `git status` does not tell what is in it.
                     Edit::Gone | Edit::Never if workspace.join(OsStr::from_bytes(path)).is_dir() => {
@@ -181,9 +189,11 @@ impl Place<'_> {
                     Edit::There => there(&workspace.join(OsStr::from_bytes(path)))?,
                 };
                 let sum = bytes.fetch_add(data.len() as u64, Ordering::Relaxed) + data.len() as u64;
-                let converts = **edit == Edit::There && kind != EntryKind::Link && may_convert(&data);
-                if !is_harmless || converts || sum > BYTES_MAX {
+                if sum > BYTES_MAX {
                     return None;
+                }
+                if **edit == Edit::There && kind != EntryKind::Link {
+                    said.content(&data);
                 }
                 let id = to_gix(&object_id(format, Kind::Blob, &data));
                 let object = Packed::new(id, Kind::Blob, &data, Compression::BEST_SPEED).ok()?;
@@ -198,6 +208,9 @@ impl Place<'_> {
             let running: Vec<_> = odbs.into_iter().map(|odb| scope.spawn(move || work(odb))).collect();
             let parts: Vec<_> = running.into_iter().map(|thread| thread.join().ok().flatten()).collect();
             let parts = parts.into_iter().collect::<Option<Vec<_>>>()?;
+            if said.may_convert() {
+                return None;
+            }
             Some(parts.into_iter().flatten().collect())
         })
     }
@@ -290,32 +303,58 @@ fn is_odd(path: &[u8]) -> bool {
     })
 }
 
-/// Whether settings or attributes about line ends and keywords might change the content: only what has such is changed.
-fn may_convert(data: &[u8]) -> bool {
-    data.contains(&b'\r') || data.find(b"$Id").is_some()
+/// What attributes and contents say, as far as it matters here.
+#[derive(Default)]
+struct Said {
+    /// Line ends may be converted; there are contents with line ends of two bytes.
+    lines: AtomicBool,
+    returns: AtomicBool,
+    /// Keywords may be taken out; there are contents with some.
+    keywords: AtomicBool,
+    ids: AtomicBool,
+    /// Directories whose attributes were read.
+    seen: Mutex<HashSet<Vec<u8>>>,
 }
 
-/// Whether a file with attributes is not there, or says nothing that matters here.
-fn is_harmless(path: &Path) -> bool {
-    match path.metadata() {
-        Err(_) => true,
-        Ok(data) if !data.is_file() || data.len() > ATTRIBUTES_BYTES_MAX => false,
-        Ok(_) => std::fs::read(path).is_ok_and(|text| !WORDS.iter().any(|word| text.find(word).is_some())),
+impl Said {
+    /// Takes in a file with attributes; false when it may change content whatever that is.
+    fn file(&self, path: &Path) -> bool {
+        let text = match path.metadata() {
+            Err(_) => return true,
+            Ok(data) if !data.is_file() || data.len() > ATTRIBUTES_BYTES_MAX => return false,
+            Ok(_) => std::fs::read(path),
+        };
+        let Ok(text) = text else { return false };
+        let has = |words: &[&[u8]]| words.iter().any(|word| text.find(word).is_some());
+        self.lines.fetch_or(has(&LINE_WORDS), Ordering::Relaxed);
+        self.keywords.fetch_or(has(&KEYWORD_WORDS), Ordering::Relaxed);
+        !has(&WORDS)
     }
-}
 
-/// Whether no `.gitattributes` on the way to a path is in the way.
-fn attributes_are_harmless(workspace: &Path, path: &[u8], seen: &Mutex<HashSet<Vec<u8>>>) -> bool {
-    let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at + 1);
-    for end in ends.chain([0]) {
-        let dir = &path[..end];
-        let is_new = seen.lock().unwrap_or_else(PoisonError::into_inner).insert(dir.to_vec());
-        let file = || workspace.join(OsStr::from_bytes(dir)).join(".gitattributes");
-        if is_new && !is_harmless(&file()) {
-            return false;
+    /// Takes in every `.gitattributes` on the way to a path.
+    fn on_the_way(&self, workspace: &Path, path: &[u8]) -> bool {
+        let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at + 1);
+        for end in ends.chain([0]) {
+            let dir = &path[..end];
+            let is_new = self.seen.lock().unwrap_or_else(PoisonError::into_inner).insert(dir.to_vec());
+            let file = || workspace.join(OsStr::from_bytes(dir)).join(".gitattributes");
+            if is_new && !self.file(&file()) {
+                return false;
+            }
         }
+        true
     }
-    true
+
+    fn content(&self, data: &[u8]) {
+        self.returns.fetch_or(data.contains(&b'\r'), Ordering::Relaxed);
+        self.ids.fetch_or(data.find(b"$Id").is_some(), Ordering::Relaxed);
+    }
+
+    /// Once all is taken in: whether git might store some content otherwise.
+    fn may_convert(&self) -> bool {
+        let is = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
+        (is(&self.lines) && is(&self.returns)) || (is(&self.keywords) && is(&self.ids))
+    }
 }
 
 fn staged(odb: &gix::odb::HandleArc, id: &ObjectId) -> Option<Vec<u8>> {

@@ -164,9 +164,19 @@ fn what_is_not_plain_is_left_to_git() {
     let root = dir.path();
     fs::write(root.join("file"), "one\n").expect("it is written");
     assert!(both(root).0.is_some());
+    for (content, attributes) in [("one\r\n", "* text=auto\n"), ("$Id: x $\n", "file ident\n")] {
+        fs::write(root.join("file"), content).expect("it is written");
+        assert!(both(root).0.is_some(), "nothing says that it is to be converted");
+        fs::write(root.join(".gitattributes"), attributes).expect("it is written");
+        assert!(both(root).0.is_none(), "it might be converted");
+        fs::write(root.join("file"), "one\n").expect("it is written");
+        assert!(both(root).0.is_some(), "there is nothing to convert");
+        clear(&root.join(".gitattributes"));
+    }
     fs::write(root.join("file"), "one\r\n").expect("it is written");
-    assert!(both(root).0.is_none(), "line ends might be converted");
-    fs::write(root.join("file"), "one\n").expect("it is written");
+    git(root, &["config", "core.autocrlf", "input"]);
+    assert!(both(root).0.is_none());
+    git(root, &["config", "--unset", "core.autocrlf"]);
     fs::create_dir(root.join("sub")).expect("it is made");
     git(&root.join("sub"), &["init", "-q"]);
     git(&root.join("sub"), &["commit", "-q", "--allow-empty", "-m", "inner"]);

@@ -4,6 +4,7 @@
 
 mod clones;
 mod damage;
+mod histories;
 mod pins;
 mod removal;
 mod repositories;
