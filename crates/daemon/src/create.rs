@@ -13,7 +13,7 @@ use crate::{card, faults, mount_point, take_in, upload_pack};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 use weald_engine::{Base, Workspace};
-use weald_git::{GitContent, GitDirSpec, GitSource, Promisor, Repository, Resolved, git_dir};
+use weald_git::{GitContent, GitDirSpec, Promisor, Repository, Resolved, git_dir};
 use weald_model::{Caller, Code, Fault, FileKind, Ino, Oid, Progress};
 use weald_store::cas;
 use weald_store::manifest::Manifest;
@@ -77,7 +77,7 @@ impl Forest {
     ) -> Result<Origin, Fault> {
         if weald_git::url::is_url(&ask.source) {
             let (repo, clone) = self.cloned(ask, notes, progress)?;
-            return self.git_origin(ask, repo, Some(clone), progress);
+            return self.git_origin(ask, repo, Some(clone), notes, progress);
         }
         let path = Path::new(&ask.source);
         let unknown = |why: &str| {
@@ -95,7 +95,7 @@ impl Forest {
             _ => unknown(&error.to_string()),
         })?;
         if Repository::is_at(path) {
-            return self.git_origin(ask, Repository::open(path)?, None, progress);
+            return self.git_origin(ask, Repository::open(path)?, None, notes, progress);
         }
         if !data.is_dir() {
             return Err(unknown("neither a repository nor a directory"));
@@ -112,16 +112,12 @@ impl Forest {
         ask: &CreateRequest,
         repo: Repository,
         clone: Option<RepoRow>,
+        notes: &mut Vec<String>,
         progress: &dyn Progress,
     ) -> Result<Origin, Fault> {
         let base = repo.resolve(ask.rev.as_deref(), ask.branch.as_deref())?;
-        // Not the workspace's own source: that would keep every page mapped that building a manifest reads.
-        let source = match &clone {
-            Some(_) => GitSource::lazy(repo.clone()),
-            None => GitSource::new(repo.clone()),
-        };
         let time = self.stores.base_time(base.commit_time);
-        let manifest = self.stores.manifest(&base.tree, &source, time, progress)?;
+        let manifest = self.stores.shown(&repo, &base.tree, time, notes, progress)?;
         let (uid, gid) = owner();
         let index = self.stores.index(&manifest, &repo, uid, gid)?;
         let mut spec = GitDirSpec::new(&repo, &base, self.stores.env.now());
@@ -169,7 +165,7 @@ impl Forest {
         if let Origin::Git(git) = origin {
             row.repo_path = Some(git.repo.path().to_owned());
             row.repo_id = git.clone.as_ref().map(|clone| clone.id.clone());
-            row.tree = git.base.tree.to_string();
+            row.tree = git.manifest.tree().to_string();
             row.commit = Some(git.base.commit.to_string());
             row.branch = git.base.branch.clone();
             row.base_time = git.manifest.time();
@@ -195,7 +191,8 @@ impl Forest {
         }
         let base = match origin {
             Origin::Git(git) => {
-                Base::new(git.manifest.clone(), self.stores.source(git.repo.path()), row.uid, row.gid)
+                let source = self.stores.source_of(&git.manifest.tree(), git.repo.path())?;
+                Base::new(git.manifest.clone(), source, row.uid, row.gid)
             }
             Origin::Directory(_) => Base::empty(row.uid, row.gid, row.base_time),
         };

@@ -22,6 +22,7 @@ mod clones;
 mod compare;
 mod config;
 mod control;
+mod conversions;
 mod create;
 pub mod doctor;
 mod entry;

@@ -4,6 +4,7 @@
 //! both build it, and one result is kept (equal bytes, one name).
 
 use crate::config::ConfigFile;
+use crate::conversions::Table;
 use crate::first_status::Ready;
 use crate::programs::RunningPrograms;
 use crate::sources::{LateSource, Sources};
@@ -30,11 +31,12 @@ const SETTLED_SECS: i64 = 2;
 
 /// The shared parts.
 pub(crate) struct Stores {
-    pub(crate) home: Home,
+    pub(crate) home: Arc<Home>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) env: Arc<dyn Env>,
     pub(crate) config: ConfigFile,
     manifests: Mutex<HashMap<Oid, Manifest>>,
+    pub(crate) tables: Mutex<HashMap<Oid, Arc<Table>>>,
     pub(crate) sources: Sources,
     pub(crate) ready_indexes: Ready,
 }
@@ -52,13 +54,14 @@ impl Stores {
         shared.set_programs(Arc::new(RunningPrograms::default()));
         let sources = Sources::new(home.paths().repos(), env.clone());
         Ok(Self {
-            home,
+            home: Arc::new(home),
             shared,
             env,
             config,
             manifests: Mutex::default(),
             sources,
             ready_indexes: Ready::default(),
+            tables: Mutex::default(),
         })
     }
 
@@ -130,7 +133,7 @@ impl Stores {
         let (Some(tree), Some(path)) = (Oid::from_hex(&row.tree), &row.repo_path) else {
             return Ok(Base::empty(row.uid, row.gid, row.base_time));
         };
-        let source = self.source(path);
+        let source = self.source_of(&tree, path)?;
         let manifest = self.manifest(&tree, &*source, row.base_time, &Silent)?;
         Ok(Base::new(manifest, source, row.uid, row.gid))
     }
@@ -174,7 +177,8 @@ impl Stores {
         uid: u32,
         gid: u32,
     ) -> Result<Vec<u8>, Fault> {
-        index_bytes(manifest, repo, uid, gid).map_err(|error| faults::built(&error))
+        let real = self.real_ids(&manifest.tree())?;
+        index_bytes(manifest, repo, (uid, gid), &real).map_err(|error| faults::built(&error))
     }
 
     /// An id that no workspace has.
@@ -197,18 +201,24 @@ fn take(root: &Path) -> Result<Home, HomeError> {
     Home::open(root)
 }
 
-fn index_bytes(manifest: &Manifest, repo: &Repository, uid: u32, gid: u32) -> Result<Vec<u8>, ManifestError> {
+fn index_bytes(
+    manifest: &Manifest,
+    repo: &Repository,
+    owner: (u32, u32),
+    real: &dyn Fn(Oid) -> Oid,
+) -> Result<Vec<u8>, ManifestError> {
     let expected = usize::try_from(manifest.len()).unwrap_or(0);
     let root = weald_model::Ino::ROOT;
     let result = index_of_tree(
         repo.format(),
         root.0,
-        manifest.tree(),
+        real(manifest.tree()),
         expected,
         Some(crate::fsmonitor::BASE_TOKEN),
         |dir, nodes| {
             for ino in manifest.children(weald_model::Ino(dir))? {
-                nodes.push(index_node(manifest, weald_model::Ino(ino), uid, gid)?);
+                let node = index_node(manifest, weald_model::Ino(ino), owner)?;
+                nodes.push(IndexNode { oid: real(node.oid), ..node });
             }
             Ok::<(), IndexTrouble>(())
         },
@@ -219,8 +229,7 @@ fn index_bytes(manifest: &Manifest, repo: &Repository, uid: u32, gid: u32) -> Re
 fn index_node(
     manifest: &Manifest,
     ino: weald_model::Ino,
-    uid: u32,
-    gid: u32,
+    (uid, gid): (u32, u32),
 ) -> Result<IndexNode, ManifestError> {
     let node = manifest.node(ino)?;
     let time = manifest.time();

@@ -68,7 +68,7 @@ impl Forest {
             kind: if git { "git" } else { "directory" }.to_owned(),
             location: stored.source.clone(),
             git_dir: stored.repo_path.as_deref().map(|path| path.display().to_string()),
-            tree: git.then(|| stored.tree.clone()),
+            tree: git.then(|| self.stores.real_tree(&stored.tree)),
             base_commit: stored.commit.clone(),
             base_time: stored.commit.as_ref().map(|_| Moment(stored.base_time.secs)),
             pin: git.then(|| weald_git::pin::pin_name(self.first_parent(&stored))),

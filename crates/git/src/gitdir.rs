@@ -1,6 +1,6 @@
 //! The git directory a workspace starts with: plain files and directories to be laid into its overlay.
 //!
-//! Invariants: nothing of the source's configuration is copied but its remote's URL and the committer's name, so no
+//! Invariants: nothing of the source's configuration is copied but its remote's URL, the committer's name and how lines end, so no
 //! hook, filter or alias of the source runs in the workspace; all objects come from the source by
 //! `objects/info/alternates`; the index is not among the files, since it is shared (see [`crate::index`]).
 
@@ -30,6 +30,8 @@ pub struct GitDirSpec {
     pub shallow: Option<Vec<u8>>,
     /// Committer set in the source's own configuration.
     pub identity: Identity,
+    /// What the source's own configuration says about line ends (`autocrlf`, `eol`), which decides what `git checkout` writes.
+    pub line_ends: Vec<(&'static str, Vec<u8>)>,
     /// The moment for the reflog.
     pub time: Timestamp,
     /// Program that tells git what changed (`core.fsmonitor`).
@@ -79,6 +81,7 @@ impl GitDirSpec {
             tags: source.tags(),
             shallow: source.shallow(),
             identity: source.identity(),
+            line_ends: source.line_ends(),
             time,
             fsmonitor: None,
             promisor: None,
@@ -180,6 +183,7 @@ fn config(spec: &GitDirSpec) -> Vec<u8> {
     config.value("filemode", b"true");
     config.value("bare", b"false");
     config.value("logallrefupdates", b"true");
+    spec.line_ends.iter().for_each(|(key, value)| config.value(key, value));
     if let Some(program) = &spec.fsmonitor {
         config.value("fsmonitor", path_bytes(program));
         config.value("untrackedCache", b"true");
@@ -233,12 +237,12 @@ fn config(spec: &GitDirSpec) -> Vec<u8> {
 
 /// Text in the syntax of git-config(1).
 #[derive(Default)]
-struct Config {
-    text: Vec<u8>,
+pub(crate) struct Config {
+    pub(crate) text: Vec<u8>,
 }
 
 impl Config {
-    fn section(&mut self, name: &str, subsection: Option<&[u8]>) {
+    pub(crate) fn section(&mut self, name: &str, subsection: Option<&[u8]>) {
         self.text.push(b'[');
         self.text.extend_from_slice(name.as_bytes());
         if let Some(subsection) = subsection {
@@ -254,7 +258,7 @@ impl Config {
         self.text.extend_from_slice(b"]\n");
     }
 
-    fn value(&mut self, key: &str, value: &[u8]) {
+    pub(crate) fn value(&mut self, key: &str, value: &[u8]) {
         self.text.extend_from_slice(format!("\t{key} = ").as_bytes());
         let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/._-+:@*~,%=".contains(byte);
         if !value.is_empty() && value.iter().all(plain) {
@@ -279,7 +283,7 @@ impl Config {
 }
 
 /// One path a line, in C quotes where git would misread it (gitrepository-layout(5)).
-fn alternates(dirs: &[PathBuf]) -> Vec<u8> {
+pub(crate) fn alternates(dirs: &[PathBuf]) -> Vec<u8> {
     let mut text = Vec::new();
     for dir in dirs {
         let path = path_bytes(dir);

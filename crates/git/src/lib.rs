@@ -10,6 +10,7 @@
 
 pub mod anchor;
 pub mod clone;
+pub mod convert;
 pub mod gitdir;
 pub mod index;
 pub mod merge;

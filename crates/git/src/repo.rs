@@ -171,6 +171,14 @@ impl Repository {
         guarded(|| absent(&fresh, &missing)).unwrap_or(missing)
     }
 
+    /// What its own configuration sets of `core.autocrlf` and `core.eol`, without the `core`.
+    pub(crate) fn line_ends(&self) -> Vec<(&'static str, Vec<u8>)> {
+        let local = self.local();
+        let config = local.config_snapshot();
+        let value = |key: &'static str| Some((key, config.string(format!("core.{key}").as_str())?.to_vec()));
+        ["autocrlf", "eol"].into_iter().filter_map(value).collect()
+    }
+
     /// True when it has no work tree of its own.
     pub fn is_bare(&self) -> bool {
         self.shared.git.work_dir().is_none()

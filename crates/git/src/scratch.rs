@@ -252,7 +252,7 @@ fn git_dir(workspace: &Path, name: &str) -> Result<PathBuf, Fault> {
     Ok(PathBuf::from(<std::ffi::OsString as std::os::unix::ffi::OsStringExt>::from_vec(path)))
 }
 
-fn fresh_dir() -> std::io::Result<PathBuf> {
+pub(crate) fn fresh_dir() -> std::io::Result<PathBuf> {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     sweep();
     loop {

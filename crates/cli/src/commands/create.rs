@@ -37,7 +37,7 @@ pub(super) fn run(context: &Context, args: CreateArgs) -> Result<Outcome, Fault>
     Ok(Outcome::Yes)
 }
 
-/// Why a workspace begins with its git directory inside: docs/decisions/0008-git-directory-inside.md.
+/// Why a workspace begins with its git directory inside: docs/decisions/0010-git-directory-inside.md.
 fn git_file(dir: Option<&Path>) -> Fault {
     let dir = dir.map_or_else(|| "/DIR".into(), |dir| dir.to_string_lossy());
     let why = "a workspace has its git directory inside, where it is forked, snapshotted and restored with the rest";

@@ -5,7 +5,7 @@
 use super::{Damage, Round};
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
-use weald_model::{Ino, Oid, Progress, Source, SourceError, TreeKind};
+use weald_model::{Ino, Oid, Progress, SourceError, TreeKind};
 use weald_store::log::verify::Amount;
 use weald_store::manifest::{Manifest, ManifestError};
 use weald_store::registry::WorkspaceRow;
@@ -49,7 +49,7 @@ impl Round<'_> {
         progress: &dyn Progress,
     ) {
         let Some(path) = &row.repo_path else { return };
-        let source = self.forest.stores.source(path);
+        let Ok(source) = self.forest.stores.source_of(&manifest.tree(), path) else { return };
         progress.stage("verifying git objects", manifest.len());
         for ino in 1..=manifest.len() {
             progress.advance(1);

@@ -95,7 +95,7 @@ fn first_that_can(
 
 impl Stores {
     fn manifest_anew(&self, tree: &Oid, row: &WorkspaceRow) -> Result<(), Fault> {
-        let source = self.source(repo_path(row)?);
+        let source = self.source_of(tree, repo_path(row)?)?;
         let bytes = Manifest::build(&*source, tree, row.base_time, &Silent);
         let bytes = bytes.map_err(|error| faults::built(&error))?;
         self.home.heal_manifest(tree, &bytes).map_err(|error| faults::manifest(&error))?;
@@ -106,7 +106,8 @@ impl Stores {
     fn index_anew(&self, hash: &cas::Hash, row: &WorkspaceRow) -> Result<(), Fault> {
         let repo = Repository::open(repo_path(row)?)?;
         let tree = Oid::from_hex(&row.tree).ok_or_else(|| strange(row))?;
-        let manifest = self.manifest(&tree, &*self.source(repo_path(row)?), row.base_time, &Silent)?;
+        let manifest =
+            self.manifest(&tree, &*self.source_of(&tree, repo_path(row)?)?, row.base_time, &Silent)?;
         let bytes = self.index_of(&manifest, &repo, row.uid, row.gid)?;
         if cas::hash(&bytes) != *hash {
             return Err(strange(row));

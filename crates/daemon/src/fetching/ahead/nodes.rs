@@ -74,7 +74,7 @@ fn at(manifest: &Manifest, path: &[u8]) -> Result<Option<Node>, ManifestError> {
         }
     }
     let node = manifest.node(ino)?;
-    Ok(has_content(node.kind).then_some((ino, node.oid)))
+    Ok(is_elsewhere(&node).then_some((ino, node.oid)))
 }
 
 /// Gives every file of a tree, in the order of their paths.
@@ -87,13 +87,15 @@ pub(crate) fn in_order_of_paths(
         let node = manifest.node(ino)?;
         match node.kind {
             TreeKind::Dir => ahead.extend(manifest.children(ino)?.rev().map(Ino)),
-            kind if has_content(kind) => found((ino, node.oid)),
+            _ if is_elsewhere(&node) => found((ino, node.oid)),
             _ => {}
         }
     }
     Ok(())
 }
 
-fn has_content(kind: TreeKind) -> bool {
-    matches!(kind, TreeKind::File | TreeKind::Executable | TreeKind::Symlink)
+/// True for files and symbolic links whose content the remote has: converted ones are here, under ids of their own.
+fn is_elsewhere(node: &weald_store::manifest::Node) -> bool {
+    matches!(node.kind, TreeKind::File | TreeKind::Executable | TreeKind::Symlink)
+        && !crate::conversions::is_converted(&node.oid)
 }
