@@ -288,3 +288,34 @@ fn fetch_brings_news_and_tells_a_workspace_of_them() {
     home.weald(&["create", local.to_str().unwrap(), "l"]).ok();
     home.weald(&["fetch", "l"]).fault("W0020");
 }
+
+#[test]
+fn what_had_to_be_waited_for_is_fetched_first_by_the_next_workspace() {
+    let home = lazy_home();
+    let server = served(&home);
+    create(&home, &server, &[]);
+    cat(&home.at("w").join("b/deep/g9"));
+    cat(&home.at("w").join("run.sh"));
+    home.weald(&["config", "fetch.prefetch", "on"]).ok();
+    wait_for("the content", || here(&home, "w") == (82, 82));
+    let clone = std::fs::read_dir(home.home().join("repos")).unwrap().next().unwrap().unwrap().path();
+    wait_for("the list", || clone.join("weald-early").exists());
+    let early = cat(&clone.join("weald-early"));
+    assert!(early.split('\0').any(|path| path == "b/deep/g9"), "{early:?}");
+    assert!(!early.contains("a/f3"), "{early:?}");
+}
+
+#[test]
+fn work_on_unfetched_content_is_promoted_and_merged_over_http() {
+    let home = lazy_home();
+    let server = served(&home);
+    create(&home, &server, &[]);
+    home.run(&home.at("w"), "echo mine >> a/f5").ok();
+    let src = home.path().join("user/src");
+    home.run(&src, "echo theirs >> b/moved; git commit -q -a -m theirs; git push -q ../repo.git main").ok();
+    let merged = home.weald(&["merge", "w", "--json"]).json();
+    assert_eq!(merged[0]["outcome"], "merged", "{merged}");
+    let repo = home.path().join("user/repo.git");
+    assert_eq!(home.run(&repo, "git show main:a/f5 main:b/moved").ok(), "file 5\nmine\ndeep 2\ntheirs\n");
+    assert!(here(&home, "w").0 < 82, "{:?}", here(&home, "w"));
+}

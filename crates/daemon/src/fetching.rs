@@ -14,6 +14,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+use weald_git::clone::packs;
 use weald_git::{Unfetched, fetch_objects};
 use weald_model::{Code, Env, Fault, Oid, SourceError, Wait};
 
@@ -36,6 +37,10 @@ const AWAY_PAUSE_MAX: Duration = Duration::from_secs(60);
 const UNKNOWN_MAX: usize = 4;
 /// For so long a remote that did not have an object is not asked for it again.
 const UNKNOWN_PAUSE: Duration = Duration::from_secs(60);
+/// Packs that are too many.
+const PACKS_MAX: usize = 64;
+/// How long the end of runs is waited for when the daemon ends.
+const END_MAX: Duration = Duration::from_millis(500);
 /// Objects remembered that somebody had to wait for.
 const EARLY_MAX: usize = 1_000;
 /// How long one who waits looks away at most.
@@ -56,6 +61,9 @@ struct State {
     queue: Vec<Oid>,
     on_their_way: HashSet<Oid>,
     lanes: usize,
+    is_joining: bool,
+    /// The daemon ends.
+    is_ended: bool,
     away: Option<Away>,
     unknown: HashMap<Oid, Instant>,
     /// What somebody had to wait for.
@@ -115,6 +123,9 @@ impl Fetcher {
 
     fn ask(&self, ids: &[Oid], first: &Oid, wait: &Wait) -> Result<u64, SourceError> {
         let mut state = locked(&self.state);
+        if state.is_ended {
+            return Err(SourceError::Unavailable("the daemon ends".to_owned()));
+        }
         if let Some(away) = &state.away
             && Instant::now() < away.next_try()
         {
@@ -166,11 +177,16 @@ impl Fetcher {
             let batch: Vec<Oid> = state.queue.drain(..wanted).collect();
             let batch: Vec<Oid> = batch.into_iter().filter(|id| state.is_wanted(id)).collect();
             if batch.is_empty() {
-                if state.queue.is_empty() {
-                    state.lanes -= 1;
-                    return;
+                if !state.queue.is_empty() {
+                    continue;
                 }
-                continue;
+                state.lanes -= 1;
+                let is_last = state.lanes == 0 && !state.is_ended && !state.is_joining;
+                drop(state);
+                if is_last {
+                    self.tidy();
+                }
+                return;
             }
             state.on_their_way.extend(&batch);
             drop(state);
@@ -184,6 +200,37 @@ impl Fetcher {
         }
     }
 
+    /// Joins packs when they are many, and removes what runs left that were ended. Whoever needs content meanwhile is
+    /// served by another lane.
+    fn tidy(&self) {
+        if packs::count(&self.path) <= PACKS_MAX {
+            return;
+        }
+        locked(&self.state).is_joining = true;
+        packs::sweep(&self.path);
+        if let Err(fault) = packs::join(&self.path, &|| locked(&self.state).is_ended) {
+            note(format_args!("joining packs: {fault}"));
+        }
+        locked(&self.state).is_joining = false;
+    }
+
+    /// Ends what is under way: whoever waits is told.
+    pub(crate) fn end(&self) {
+        let mut state = locked(&self.state);
+        state.is_ended = true;
+        state.queue.clear();
+        let told = SourceError::Unavailable("the daemon ends".to_owned());
+        for ticket in state.tickets.values_mut() {
+            ticket.trouble.get_or_insert_with(|| told.clone());
+            ticket.wait.wake();
+        }
+        drop(state);
+        let since = Instant::now();
+        while locked(&self.state).lanes > 0 && since.elapsed() < END_MAX {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     /// Fetches a batch, again and again as far as that makes sense.
     fn bring(&self, batch: &[Oid]) -> Option<SourceError> {
         let mut wanted = batch.to_vec();
@@ -191,7 +238,10 @@ impl Fetcher {
         let is_away = locked(&self.state).away.is_some();
         let mut pauses = RETRY_PAUSES.iter().skip(if is_away { RETRY_PAUSES.len() } else { 0 });
         let mut unknown = 0;
-        let given_up = || !locked(&self.state).waits_for(batch);
+        let given_up = || {
+            let state = locked(&self.state);
+            state.is_ended || !state.waits_for(batch)
+        };
         loop {
             match fetch_objects(&self.path, &wanted, &given_up) {
                 Ok(()) => {

@@ -216,6 +216,10 @@ impl Forest {
         self.keeper.stop();
         self.sealer.stop();
         self.ahead.stop();
+        for source in self.stores.sources.all() {
+            // Programs that wait for content would keep their mount.
+            source.fetcher().iter().for_each(|fetcher| fetcher.end());
+        }
         self.reclaimer.stop();
         let mut unmounted = 0;
         for entry in self.active() {

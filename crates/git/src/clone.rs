@@ -4,10 +4,11 @@
 //! that runs a program of the URL's choice; no hook or template runs; secrets of URLs reach no message; a transfer
 //! that makes no progress ends. A copy has commits and trees; content is left out (`blob:none`) and fetched when it is
 //! needed ([`mod@objects`]), unless the server cannot do that.
-//! Read [`crate::clone::transfer`] for how git is run and listened to, [`mod@update`] for news.
+//! Read [`crate::clone::transfer`] for how git is run and listened to, [`mod@update`] for news, [`mod@packs`] for what becomes of many small packs.
 
 pub mod hand_on;
 pub mod objects;
+pub mod packs;
 pub(crate) mod transfer;
 pub mod update;
 

@@ -147,7 +147,12 @@ fn git(shared: &Shared) -> Command {
     let mut command = Command::new("git");
     command.env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_NOSYSTEM", "1").env("LC_ALL", "C");
     // What a test's repositories allow, whoever owns them.
-    for setting in ["safe.directory=*", "uploadpack.allowFilter=true", "uploadpack.allowAnySHA1InWant=true"] {
+    for setting in [
+        "safe.directory=*",
+        "uploadpack.allowFilter=true",
+        "uploadpack.allowAnySHA1InWant=true",
+        "http.receivepack=true",
+    ] {
         command.args(["-c", setting]);
     }
     command.env("GIT_PROJECT_ROOT", &shared.root).env("GIT_HTTP_EXPORT_ALL", "1");

@@ -190,6 +190,7 @@ impl Ahead {
             begun = !self.stopped.load(Ordering::Relaxed);
         }
         early::keep(&job.0, &manifest, &fetcher.take_early());
+        fetcher.tidy();
         if begun { Left::Done } else { Left::Ended }
     }
 

@@ -131,3 +131,43 @@ fn objects_the_remote_does_not_have_are_told_and_the_others_come() {
     assert_eq!(lab.fetcher.get(&[nothing], &Wait::default()), Err(SourceError::Missing(nothing)));
     drop(lab.repo);
 }
+
+#[test]
+fn packs_that_became_many_are_joined_and_everything_stays() {
+    let lab = Lab::new();
+    for blob in &lab.blobs[..30] {
+        lab.fetcher.get(&[*blob], &Wait::default()).unwrap();
+    }
+    let path = lab.dir.path().join("c.git");
+    let reader = weald_git::GitSource::lazy(weald_git::Repository::open(&path).unwrap());
+    let before = weald_model::Source::blob(&reader, &lab.blobs[0]).unwrap();
+    assert!(packs::count(&path) > 30);
+    packs::join(&path, &|| false).unwrap();
+    assert!(packs::count(&path) <= 2, "{}", packs::count(&path));
+    assert_eq!(lab.missing(), FILES - 30);
+    for blob in &lab.blobs[..30] {
+        weald_model::Source::blob(&reader, blob).unwrap();
+    }
+    assert_eq!(weald_model::Source::blob(&reader, &lab.blobs[0]).unwrap(), before);
+    assert_eq!(
+        weald_model::Source::blob(&reader, &lab.blobs[35]),
+        Err(SourceError::Unfetched(lab.blobs[35])),
+        "what is missing is still promised"
+    );
+    lab.fetcher.get(&lab.blobs, &Wait::default()).unwrap();
+}
+
+#[test]
+fn who_waits_when_the_daemon_ends_is_told() {
+    let lab = Lab::new();
+    lab.server.fail(Failing::Hanging);
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| lab.fetcher.get(&lab.blobs[..1], &Wait::default()));
+        while locked(&lab.fetcher.state).on_their_way.is_empty() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        lab.fetcher.end();
+        assert!(matches!(waiting.join().unwrap(), Err(SourceError::Unavailable(_))));
+    });
+    assert_eq!(locked(&lab.fetcher.state).lanes, 0);
+}
