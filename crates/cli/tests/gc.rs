@@ -280,6 +280,64 @@ fn what_nobody_needs_is_given_back_by_itself_and_what_a_user_keeps_stays() {
     sound(&home);
 }
 
+/// Small writes that fill log segments, each of 64 MiB.
+fn fill_segments(file: &Path, count: u64, salt: u64) {
+    use std::os::unix::fs::FileExt;
+    let file = std::fs::File::create(file).unwrap();
+    let page = noise(4096, salt);
+    for number in 0..count * 16_000 {
+        file.write_all_at(&page, number % 64 * 4096).unwrap();
+    }
+}
+
+fn log_segments(home: &Home) -> usize {
+    let is_log = |path: &PathBuf| path.file_name().unwrap().to_string_lossy().starts_with("log-");
+    files(home).into_iter().filter(|(path, _)| is_log(path)).count()
+}
+
+#[test]
+fn records_that_no_state_needs_go_with_a_plan_and_the_log_begins_later() {
+    let home = Home::new();
+    let big = scratch(&home);
+    home.weald(&["config", "snapshots.seal", "on"]).ok();
+    home.weald(&["config", "gc.background", "off"]).ok();
+    std::fs::write(home.at("a").join("early"), "of the first segment").unwrap();
+    fill_segments(&big, 2, 1);
+    let kept = snapshot(&home, "a", "kept");
+    fill_segments(&big, 1, 2);
+    let floor = snapshot(&home, "a", "floor");
+    let is_sealed = || {
+        let history = home.weald(&["history", "a", "--json"]).json();
+        history.as_array().unwrap().iter().all(|one| one["state"] == "sealed")
+    };
+    support::wait_for("both snapshots to be sealed", is_sealed);
+    std::fs::write(home.at("a").join("late"), "behind it").unwrap();
+    let before = log_segments(&home);
+    assert!(before >= 3, "{before} segments");
+    let anchor = home.weald(&["anchor", "a", "--json"]).json()["anchor"].as_str().unwrap().to_owned();
+    let plan = plan(&home);
+    assert!(kinds(&plan).contains(&"records".to_owned()), "{plan}");
+    let run = home.weald(&["gc", "run", &id(&plan), "--json"]).json();
+    assert_eq!(run["refused"].as_array().unwrap().len(), 0, "{run}");
+    assert!(run["freed_bytes"].as_u64().unwrap() > 120 * MEGABYTE as u64, "{run}");
+    assert_eq!(log_segments(&home), before - 2);
+    for _ in 0..2 {
+        assert_eq!(std::fs::read_to_string(home.at("a").join("early")).unwrap(), "of the first segment");
+        assert_eq!(std::fs::read_to_string(home.at("a").join("late")).unwrap(), "behind it");
+        sound(&home);
+        home.weald(&["verify", "a", "--anchor", &anchor]).ok();
+        home.weald(&["restore", "a@{op 100}"]).fault("W0044");
+        assert!(home.weald(&["log", "a", "--limit", "5"]).ok().lines().count() >= 2);
+        home.weald(&["daemon", "restart"]).ok();
+    }
+    home.weald(&["fork", &format!("a@{kept}"), "f"]).ok();
+    assert_eq!(std::fs::read(home.at("f").join("big")).unwrap(), noise(4096, 1).repeat(64));
+    home.weald(&["restore", &format!("a@{floor}")]).ok();
+    assert_eq!(std::fs::read(&big).unwrap(), noise(4096, 2).repeat(64));
+    assert!(!home.at("a").join("late").exists());
+    sound(&home);
+}
+
 #[test]
 fn nothing_is_given_back_by_itself_while_the_setting_is_off() {
     let home = Home::new();

@@ -107,7 +107,11 @@ fn start(workspace: &Workspace, since: Option<Moment>) -> Result<u64, Errno> {
         Some(nanos) => Timestamp { secs, nanos },
         None => Timestamp { secs: secs - 1, nanos: 999_999_999 },
     };
-    let point = workspace.point_at(before)?;
+    let point = match workspace.point_at(before) {
+        // The log begins later by now.
+        Err(Errno::Stale) => None,
+        point => point?,
+    };
     Ok(point.filter(|point| point.log == workspace.id()).map_or(0, |point| point.seq))
 }
 

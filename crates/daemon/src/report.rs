@@ -528,6 +528,8 @@ pub enum GcKind {
     Snapshot,
     /// Written content that no state which stays reaches.
     Content,
+    /// The first records of a log, that no state which stays needs.
+    Records,
     /// The log of an emptied workspace.
     Log,
     /// A pin in a clone.

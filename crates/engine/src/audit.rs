@@ -62,6 +62,7 @@ pub const OPERATIONS: &[&str] = &[
     "exchange",
     "fork",
     "give-back",
+    "give-up",
     "link",
     "log-reads",
     "mkdir",
@@ -106,14 +107,17 @@ impl Journal {
 
 impl Workspace {
     /// Begins to read the log behind record `after`, 0 for all of it. Cost: what lies between there and the nearest
-    /// state in memory.
+    /// state in memory. Records that were given up are passed over.
     pub fn journal(&self, after: u64) -> Result<Journal> {
+        let floor = self.shared.floor(self.id()).map_err(|error| error.errno())?;
+        let after = after.max(floor.map_or(0, |floor| floor.seq));
         let names = match after {
             0 => Names::new(&self.base, []),
             _ => self.names_at(after)?,
         };
+        let programs = self.shared.programs_of_floor(self.id())?.into_iter().collect();
         let reader = self.shared.logs.reader(self.id());
-        Ok(Journal { reader, names, programs: HashMap::new(), after })
+        Ok(Journal { reader, names, programs, after })
     }
 
     /// Reads on in a journal of this workspace up to the present, until `visit` says false. Cost: the records between.

@@ -112,6 +112,10 @@ impl Shared {
         }
         // Gathered first: the log may be opened anew, and forgotten here, meanwhile.
         let (mut gone, mut moved) = (Vec::new(), MovedLog::default());
+        if let Some(aside) = self.aside_of_floor(log)? {
+            gone.extend(aside.given_back);
+            aside.moved.iter().for_each(|(piece, table)| moved.add(*table, &[*piece]));
+        }
         let visited = self.logs.replay_until(log, u64::MAX, &mut |stored| {
             match Record::decode(stored.body).map(|record| record.change) {
                 Ok(Change::Reclaimed { pieces }) => gone.extend(pieces),
@@ -149,23 +153,34 @@ impl Workspace {
         let lineage = self.lineage().iter().map(|point| point.log);
         for log in lineage.chain([self.id()]) {
             let pieces = self.shared.given_back_of(log)?;
-            if !pieces.is_empty() {
-                gone.insert(log, pieces);
+            let begin = self.shared.logs.begin(log).map_err(|error| error.errno())?;
+            if !pieces.is_empty() || begin.is_some() {
+                let first = begin.map_or(0, |begin| begin.segment);
+                gone.insert(log, Gone { pieces, first, moved: self.shared.moved_of(log)? });
             }
         }
         if gone.is_empty() || !reaches(state, &gone) { Ok(()) } else { Err(Errno::Stale) }
     }
 }
 
-fn reaches(state: &State, gone: &HashMap<WorkspaceId, Arc<Pieces>>) -> bool {
+/// What of a log cannot be read any more.
+struct Gone {
+    pieces: Arc<Pieces>,
+    /// Segments of records before this one were given up,
+    first: u32,
+    /// but for data in them that was moved.
+    moved: Arc<MovedLog>,
+}
+
+fn reaches(state: &State, gone: &HashMap<WorkspaceId, Gone>) -> bool {
     let mut found = false;
     state.extents(None, &mut |extent| {
         if let Origin::Log(Place { log, file, offset }) = extent.origin
-            && file & Place::DATA != 0
-            && let Some(pieces) = gone.get(&log)
+            && let Some(Gone { pieces, first, moved }) = gone.get(&log)
         {
             let from = offset + extent.skip;
             found |= pieces.overlaps(file, from, from + extent.len);
+            found |= file < *first && moved.table(file, offset).is_none();
         }
     });
     found

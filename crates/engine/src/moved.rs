@@ -123,6 +123,10 @@ impl Entry {
 
     /// All of it in its segment, header and checksums included.
     pub(crate) fn piece(&self) -> Piece {
+        if self.file & Place::DATA == 0 {
+            // Of what lies within a frame, the bytes that are named.
+            return Piece { file: self.file, from: self.offset, to: self.offset.saturating_add(self.len()) };
+        }
         let from = self.offset.saturating_sub(ENTRY_HEADER_BYTES as u64);
         Piece { file: self.file, from, to: from.saturating_add(entry_bytes(self.len() as usize)) }
     }
@@ -233,10 +237,10 @@ impl Generations {
 impl Shared {
     /// Fills `buffer` with data of a log, from `skip` bytes into it, wherever it is by now.
     pub fn read_log(&self, place: Place, skip: u64, buffer: &mut [u8]) -> Result<()> {
-        if place.file & Place::DATA == 0 {
-            return self.logs.read(place, skip, buffer).map_err(|error| error.errno());
-        }
-        if let Some(table) = self.given_back.table(place) {
+        // What lies in a segment of records was moved before that goes; until then it is nearer there.
+        if place.file & Place::DATA != 0
+            && let Some(table) = self.given_back.table(place)
+        {
             return self.read_moved(&table, place, skip, buffer);
         }
         // It may be moved at this moment, or have been in a part of the log that nobody has read yet.

@@ -40,10 +40,10 @@ pub type Aside<'a> = dyn Fn(&mut (dyn FnMut() + Send)) + 'a;
 type Entries<'a> = dyn Iterator<Item = (Place, Vec<Placed>)> + Send + 'a;
 
 /// A table and the pieces it speaks of.
-type Told = (Hash, Vec<Piece>);
+pub(crate) type Told = (Hash, Vec<Piece>);
 
 /// Entries on their way.
-struct Batch<'a> {
+pub(crate) struct Batch<'a> {
     writer: Writer<'a>,
     table: Vec<u8>,
     pieces: Pieces,
@@ -205,11 +205,16 @@ fn put_rest(rest: &[u8], writer: &mut Writer<'_>, parts: &mut Vec<Part>) -> Resu
 }
 
 impl<'a> Batch<'a> {
-    fn new(writer: Writer<'a>) -> Self {
+    pub(crate) fn new(writer: Writer<'a>) -> Self {
         Self { writer, table: Vec::new(), pieces: Pieces::default(), done: Vec::new(), entries: 0 }
     }
 
-    fn add(&mut self, entry: &Entry) -> Result<()> {
+    /// Puts content.
+    pub(crate) fn put(&mut self, bytes: &[u8]) -> Result<Hash> {
+        self.writer.put(bytes).map_err(|error| error.errno())
+    }
+
+    pub(crate) fn add(&mut self, entry: &Entry) -> Result<()> {
         Table::encode(entry, &mut self.table);
         self.pieces.add(entry.piece());
         self.entries += 1;
@@ -226,7 +231,7 @@ impl<'a> Batch<'a> {
     }
 
     /// Makes all durable, and tells the tables.
-    fn finish(mut self) -> Result<(Vec<Told>, u64)> {
+    pub(crate) fn finish(mut self) -> Result<(Vec<Told>, u64)> {
         self.end_table()?;
         self.writer.finish().map_err(|error| error.errno())?;
         Ok((self.done, self.entries))

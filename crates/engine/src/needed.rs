@@ -25,8 +25,11 @@ impl NeededChunks {
         reach(&store, &seal.root, &seal.checkpoint, &mut self.0, &mut |_, _| Ok(()))
     }
 
-    /// All that was moved out of a log, but for entries in `gone`. Cost: reading the tables.
+    /// All that was moved out of a log, but for entries in `gone`, and what the log begins with. Cost: reading the tables.
     pub fn moved(&mut self, shared: &Shared, log: WorkspaceId, gone: &Pieces) -> Result<()> {
+        if let Some(seal) = shared.floor_seal(log)? {
+            self.sealed(shared, &seal).map_err(|error| error.errno())?;
+        }
         shared.moved_entries(log, gone, &mut |table, entry| {
             self.0.insert(*table);
             self.0.extend(entry.parts.iter().map(|part| part.chunk));

@@ -63,6 +63,10 @@ struct Passed {
 /// Opens a log from its first record.
 pub(crate) fn from_first_record(shared: &Shared, id: WorkspaceId, base: &Base) -> Outcome<(Log, Opened)> {
     let mut opening = Opening::new(shared, id, base);
+    if let Some(floor) = shared.floor(id)? {
+        // What the log said before is only there.
+        opening.replay.start_at_floor(&floor)?;
+    }
     let (log, _) =
         shared.logs.open(id, &mut |record| opening.visit(record)).or_else(|error| opening.failed(error))?;
     Ok((log, opening.finish()?))
@@ -117,7 +121,7 @@ fn last_seal(shared: &Shared, id: WorkspaceId, segment: u32) -> Option<(u64, Sea
 }
 
 /// Makes known which states of a log can be had from checkpoints.
-fn add_checkpoints(shared: &Shared, id: WorkspaceId, state: &State) {
+pub(crate) fn add_checkpoints(shared: &Shared, id: WorkspaceId, state: &State) {
     for snapshot in state.history.snapshots() {
         let own = snapshot.seal.filter(|_| snapshot.point.log == id);
         own.into_iter().for_each(|seal| shared.add_checkpoint(snapshot.point, seal.checkpoint));

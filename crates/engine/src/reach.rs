@@ -17,10 +17,10 @@
 
 use crate::content::Extent;
 use crate::content::Origin as From;
-use crate::history::Point;
+use crate::history::{Point, Snapshot};
 use crate::past::Past;
 use crate::record::{Change, Record, Stored};
-use crate::replay::Replay;
+use crate::replay::{Replay, state_at};
 use crate::state::State;
 use crate::workspace::{OpenError, Workspace};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -57,7 +57,16 @@ pub struct Reach {
     live: HashMap<(WorkspaceId, u32), BTreeMap<u64, u64>>,
     /// Points whose states stay and are yet to be looked at.
     points: BTreeSet<Point>,
+    /// Those of them that can be had without any record,
+    sealed: BTreeSet<Point>,
+    /// as long as they are listed; these stay also when they are not.
+    hard: BTreeSet<Point>,
+    /// Of logs of which segments of records may go: data in those before this one, and how much of it is reached.
+    inline: HashMap<WorkspaceId, (u32, Inline)>,
 }
+
+/// Data within records, by segment and offset of the frame: bytes that are reached, from its first on.
+pub(crate) type Inline = BTreeMap<(u32, u64), u64>;
 
 /// Asked again and again while looking: true when something else is more important.
 pub type Stop = dyn Fn() -> bool + Send + Sync;
@@ -65,8 +74,10 @@ pub type Stop = dyn Fn() -> bool + Send + Sync;
 /// What nobody reaches, of one family, as of one moment.
 pub struct Unreached {
     members: Vec<Member>,
-    revivals: u64,
+    pub(crate) revivals: u64,
     pieces: BTreeMap<WorkspaceId, Pieces>,
+    /// Data within records that is reached, of logs of which segments may go.
+    pub(crate) inline: HashMap<WorkspaceId, (u32, Inline)>,
 }
 
 /// What a record brings into the tree.
@@ -95,8 +106,19 @@ impl Reach {
             .collect();
         let staying = members.iter().filter(|member| present(member.workspace.id()));
         let presents = staying.map(|member| member.workspace.now_past()).collect();
-        let (live, points) = (HashMap::new(), BTreeSet::new());
-        Self { members, revivals, presents, stop: Box::new(|| false), live, points }
+        let (live, points, sealed) = (HashMap::new(), BTreeSet::new(), BTreeSet::new());
+        let hard = BTreeSet::new();
+        Self {
+            members,
+            revivals,
+            presents,
+            stop: Box::new(|| false),
+            live,
+            points,
+            sealed,
+            hard,
+            inline: HashMap::new(),
+        }
     }
 
     /// Ends looking early when `stop` says so, with EINTR.
@@ -106,9 +128,44 @@ impl Reach {
         self
     }
 
+    /// The first record of a log before which nothing that stays begins or is named, but for sealed snapshots. None when
+    /// nothing was named.
+    pub(crate) fn first_needed(&self, log: WorkspaceId) -> Result<Option<u64>> {
+        let range = Point { log, seq: 0 }..=Point { log, seq: u64::MAX };
+        let is_hard = |point: &&Point| !self.sealed.contains(*point) || self.hard.contains(*point);
+        let named = self.points.range(range).find(is_hard).map(|point| point.seq);
+        let forks = self.members.iter().flat_map(|member| member.workspace.lineage());
+        let forked = forks.filter(|point| point.log == log).map(|point| point.seq).min();
+        Ok(named.map(|named| forked.map_or(named, |forked| named.min(forked))))
+    }
+
+    pub(crate) fn is_named(&self, point: Point) -> bool {
+        self.points.contains(&point)
+    }
+
+    pub(crate) fn workspaces(&self) -> impl Iterator<Item = &Arc<Workspace>> {
+        self.members.iter().map(|member| &member.workspace)
+    }
+
+    /// From here on it is noted what is reached of data within records before a segment.
+    pub(crate) fn track_inline(&mut self, log: WorkspaceId, segment: u32) {
+        let (first, _) = self.inline.entry(log).or_default();
+        *first = segment.max(*first);
+    }
+
     /// The state at a point of the family's past stays.
     pub fn point(&mut self, point: Point) {
+        self.hard.insert(point);
         self.points.insert(point);
+    }
+
+    /// A snapshot that a workspace lists stays.
+    pub fn snapshot(&mut self, snapshot: &Snapshot) {
+        self.points.insert(snapshot.point);
+        if let (Some(seal), Some(member)) = (snapshot.seal, self.members.first()) {
+            self.sealed.insert(snapshot.point);
+            member.workspace.shared.add_checkpoint(snapshot.point, seal.checkpoint);
+        }
     }
 
     /// Every state of a workspace since `from` stays, unless more than `bytes_max` were written since: then the last of
@@ -116,7 +173,11 @@ impl Reach {
     pub fn window(&mut self, workspace: &Workspace, from: Timestamp, bytes_max: u64) -> Result<()> {
         let present = workspace.present();
         let chain: Vec<Point> = workspace.lineage().iter().copied().chain([present]).collect();
-        let start = workspace.point_at(from)?;
+        // What was given up is not there to stay.
+        let start = workspace.point_at(from).or_else(|error| match error {
+            Errno::Stale => Ok(None),
+            error => Err(error),
+        })?;
         let mut found = Vec::new();
         let mut is_inside = start.is_none();
         for end in &chain {
@@ -130,7 +191,10 @@ impl Reach {
             };
             self.found_between((workspace, from, *end), &mut found)?;
         }
-        let mut start = start.unwrap_or(Point { seq: 1, ..chain[0] });
+        let mut start = match start {
+            Some(start) => start,
+            None => Point { seq: workspace.shared.floor_seq(chain[0].log)?.max(1), ..chain[0] },
+        };
         let mut kept_bytes = 0;
         for (at, brought) in found.into_iter().rev() {
             match brought {
@@ -153,6 +217,7 @@ impl Reach {
     /// Looks at all that stays and tells what nobody reaches. Cost: a replay of each log with a point, and a look at the
     /// header of each entry.
     pub fn finish(mut self) -> std::result::Result<Unreached, OpenError> {
+        self.know_moved_records()?;
         self.add_presents();
         let points = std::mem::take(&mut self.points);
         let logs: BTreeSet<WorkspaceId> = points.iter().map(|point| point.log).collect();
@@ -167,7 +232,20 @@ impl Reach {
                 pieces.insert(member.workspace.id(), dead);
             }
         }
-        Ok(Unreached { members: self.members, revivals: self.revivals, pieces })
+        let Self { members, revivals, inline, .. } = self;
+        Ok(Unreached { members, revivals, pieces, inline })
+    }
+
+    /// What was moved out of segments of records may be needless, too.
+    fn know_moved_records(&mut self) -> std::result::Result<(), OpenError> {
+        for member in &self.members {
+            let id = member.workspace.id();
+            if let Some(begin) = member.workspace.shared.logs.begin(id)? {
+                let (first, _) = self.inline.entry(id).or_default();
+                *first = begin.segment.max(*first);
+            }
+        }
+        Ok(())
     }
 
     fn add_presents(&mut self) {
@@ -179,7 +257,7 @@ impl Reach {
         }
     }
 
-    fn go_on(&self, seq: u64) -> Result<()> {
+    pub(crate) fn go_on(&self, seq: u64) -> Result<()> {
         let is_over = seq.is_multiple_of(RECORDS_BETWEEN_LOOKS) && (self.stop)();
         if is_over { Err(Errno::Interrupted) } else { Ok(()) }
     }
@@ -190,6 +268,13 @@ impl Reach {
         let (shared, base) = (member.workspace.shared.clone(), member.workspace.base.clone());
         let mut replay = Replay::new(&shared, log, &base);
         let mut before: Option<State> = None;
+        let floor = shared.floor_seq(log).map_err(OpenError::Past)?;
+        for seq in seqs.range(..floor) {
+            let state = state_at(&shared, &base, Point { log, seq: *seq })?;
+            self.add_state(&state, before.as_ref());
+            before = Some(state);
+        }
+        let seqs = &seqs.range(floor..).copied().collect::<BTreeSet<u64>>();
         let visited = shared.logs.replay_until(log, *last, &mut |record| {
             let seq = record.seq;
             self.go_on(seq)?;
@@ -209,6 +294,7 @@ impl Reach {
         (workspace, from, end): (&Workspace, u64, Point),
         found: &mut Vec<(Point, Brought)>,
     ) -> Result<()> {
+        let from = from.max(workspace.shared.floor_seq(end.log)?);
         let visited = workspace.shared.logs.replay_until(end.log, end.seq, &mut |stored| {
             self.go_on(stored.seq)?;
             if stored.seq > from {
@@ -241,6 +327,13 @@ impl Reach {
             let from = place.offset.saturating_sub(ENTRY_HEADER_BYTES as u64);
             let end = self.live.entry((place.log, place.file)).or_default().entry(from).or_default();
             *end = (*end).max(place.offset + len);
+        } else if let Some((first, inline)) = self.inline.get_mut(&place.log)
+            && place.file < *first
+        {
+            let end = inline.entry((place.file, place.offset)).or_default();
+            *end = (*end).max(len);
+            let end = self.live.entry((place.log, place.file)).or_default().entry(place.offset).or_default();
+            *end = (*end).max(place.offset + len);
         }
     }
 
@@ -264,7 +357,11 @@ impl Reach {
         let shown = shared.moved_entries(id, &gone, &mut |_, entry| {
             // What was put since looking began may be in states that nobody named, also when it was moved already.
             let at = (entry.file & !Place::DATA, entry.piece().from);
-            if at < (member.end.segment, u64::from(member.end.offset)) {
+            let is_before = match entry.file & Place::DATA {
+                0 => self.inline.get(&id).is_some_and(|(first, _)| entry.file < *first),
+                _ => at < (member.end.segment, u64::from(member.end.offset)),
+            };
+            if is_before {
                 look(entry.piece());
             }
         });
@@ -283,6 +380,14 @@ impl Reach {
 }
 
 impl Unreached {
+    pub(crate) fn workspace(&self, id: WorkspaceId) -> Option<&Arc<Workspace>> {
+        self.members.iter().map(|member| &member.workspace).find(|workspace| workspace.id() == id)
+    }
+
+    pub(crate) fn sync_all(&self) -> Result<()> {
+        self.members.iter().try_for_each(|member| member.workspace.sync())
+    }
+
     /// What can be given back, by log.
     pub fn pieces(&self) -> &BTreeMap<WorkspaceId, Pieces> {
         &self.pieces
@@ -313,12 +418,12 @@ impl Unreached {
 
     /// Records what is given back, makes that durable, and gives it back. EBUSY, and nothing done, when a past state was
     /// brought back since looking began. After any other error more is recorded than given back: `finish_giving_back`.
-    pub fn give_back(self) -> Result<u64> {
+    pub fn give_back(&self) -> Result<u64> {
         let Some(first) = self.members.first() else { return Ok(0) };
         let shared = first.workspace.shared.clone();
         // All of the family: an entry is needless because of records in any of these logs. Before the record that says
         // so, which a power cut may keep while it takes younger ones of other logs.
-        self.members.iter().try_for_each(|member| member.workspace.sync())?;
+        self.sync_all()?;
         {
             let _none_is_revived = shared.given_back.gate_closed();
             if shared.given_back.revivals() != self.revivals {
@@ -345,12 +450,18 @@ impl Workspace {
     pub fn finish_giving_back(&self) -> Result<()> {
         let mut gone = Pieces::clone(&*self.shared.given_back_of(self.id())?);
         self.shared.moved_of(self.id())?.pieces().iter().for_each(|piece| gone.add(piece));
+        self.log.sweep_before_begin().map_err(|error| error.errno())?;
         if gone.is_empty() { Ok(()) } else { self.sync().and_then(|()| self.make_holes(&gone)) }
     }
 
     /// True when data was put in this log: without any, there is nothing to give back.
     pub fn has_data(&self) -> bool {
         self.log.data_end() != Position::default()
+    }
+
+    /// True when records of this log are in more than one segment: else none of them can go.
+    pub fn is_long(&self) -> bool {
+        self.log.is_long()
     }
 
     /// Bytes of data in this log that were given back.

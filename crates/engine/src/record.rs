@@ -151,6 +151,11 @@ pub(crate) enum Change {
         table: [u8; 32],
         pieces: Vec<Piece>,
     },
+    /// The records up to this one are given up, and the chain was this behind them.
+    GivenUp {
+        last: u64,
+        chain: [u8; 32],
+    },
     /// The size of a base file that was not known when its base was listed: what is done to its content counts on it.
     Sized {
         ino: Ino,
@@ -244,7 +249,14 @@ impl Record {
         let mut r = Reader(bytes);
         // Seconds, nanoseconds, process, user, program.
         (0..5).try_for_each(|_| r.number().map(drop))?;
-        Ok(matches!(r.tag()?, 15 | 19..=22))
+        Ok(matches!(r.tag()?, 15 | 19..=22 | 27))
+    }
+
+    /// True for the record of a restore. Cheaper than decoding it.
+    pub(crate) fn is_restore(bytes: &[u8]) -> Result<bool, Malformed> {
+        let mut r = Reader(bytes);
+        (0..5).try_for_each(|_| r.number().map(drop))?;
+        Ok(r.tag()? == 18)
     }
 
     /// Decodes a whole record.
@@ -385,6 +397,11 @@ impl Change {
                 w.raw(table);
                 w.pieces(pieces);
             }
+            Change::GivenUp { last, chain } => {
+                w.tag(27);
+                w.number(*last);
+                w.raw(chain);
+            }
             Change::Reads { on } => {
                 w.tag(23);
                 w.bool(*on);
@@ -497,6 +514,7 @@ impl Change {
                 seal: Seal { root: r.raw()?, checkpoint: r.raw()? },
             },
             22 => Change::Moved { table: r.raw()?, pieces: r.pieces()? },
+            27 => Change::GivenUp { last: r.number()?, chain: r.raw()? },
             23 => Change::Reads { on: r.bool()? },
             26 => Change::Sized { ino: r.ino()?, size: r.number()? },
             24 => Change::Opened { ino: r.ino()?, executes: r.bool()? },

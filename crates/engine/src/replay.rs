@@ -6,8 +6,10 @@
 //! Read next: `state/apply`, `kept` (what stays in memory).
 
 use crate::base::Base;
+use crate::floor::{Floor, Ground};
 use crate::history::Point;
 use crate::kept::RECORDS_BETWEEN;
+use crate::opening::add_checkpoints;
 use crate::programs::ProgramNumbers;
 use crate::record::{Change, Record, Root};
 use crate::seal::{Store, checkpointed_state};
@@ -56,10 +58,29 @@ struct Targets {
 
 /// The state at a point of a workspace's log. Cost: the records since the nearest state in memory.
 pub(crate) fn state_at(shared: &Shared, base: &Base, point: Point) -> Opened<State> {
+    if shared.floor(point.log)?.is_some_and(|floor| point.seq < floor.seq) {
+        return sealed_at(shared, base, point);
+    }
     if let Some(state) = shared.kept_at(point) {
         return Ok(state);
     }
     let state = Replay::new(shared, point.log, base).run(point, point.seq)?;
+    shared.keep(point, state.clone());
+    Ok(state)
+}
+
+/// The state at a point before the floor of its log, where a snapshot was sealed: there is no other way to it.
+fn sealed_at(shared: &Shared, base: &Base, point: Point) -> Opened<State> {
+    let sealed = shared.sealed_before(point).filter(|(seq, _)| *seq == point.seq);
+    let (_, hash) = sealed.ok_or(OpenError::Past(Errno::Stale))?;
+    if let Some(state) = shared.kept_at(point) {
+        return Ok(state);
+    }
+    let opened = checkpointed_state(&Store::new(&shared.chunks), base, &hash);
+    let (header, _, state) = opened.map_err(|error| OpenError::Past(error.errno()))?;
+    if header.point != point {
+        return Err(OpenError::Past(Errno::Io));
+    }
     shared.keep(point, state.clone());
     Ok(state)
 }
@@ -106,16 +127,44 @@ impl<'a> Replay<'a> {
         if record.seq <= self.done {
             return Ok(());
         }
+        let result = self.take(record);
+        result.map_err(|error| {
+            self.error = Some(error);
+            Errno::Io
+        })
+    }
+
+    fn take(&mut self, record: store::Record<'_>) -> Opened<()> {
         let seq = record.seq;
+        if self.state.is_none() && seq > 1 {
+            let missing = || self.bad(seq, "the records before it are missing");
+            let floor = self.shared.floor(self.id)?.ok_or_else(missing)?;
+            self.start_at_floor(&floor)?;
+            if seq <= self.done {
+                return Ok(());
+            }
+        }
         let result = match self.state {
             None => self.start(record.body),
             Some(_) => self.apply(record),
         };
         self.done = seq;
-        result.map_err(|error| {
-            self.error = Some(error);
-            Errno::Io
-        })
+        result
+    }
+
+    /// Begins where the log does, whose first records were given up.
+    pub(crate) fn start_at_floor(&mut self, floor: &Floor) -> Opened<()> {
+        let no_state = |why: String| OpenError::Record(floor.seq, self.id, why);
+        let ground = floor.ground(self.shared, self.id, self.base);
+        let Ground { state, lineage, aside } = ground.map_err(|error| {
+            no_state(format!("the state that the log begins with cannot be had: {error}"))
+        })?;
+        aside.changes().for_each(|change| self.note(&change));
+        add_checkpoints(self.shared, self.id, &state);
+        self.lineage = lineage;
+        self.go_on_from(floor.seq, state);
+        self.keep(Point { log: self.id, seq: floor.seq }, None);
+        Ok(())
     }
 
     /// Takes the state behind record `done` from elsewhere; the records up to there are passed over.
@@ -153,7 +202,9 @@ impl<'a> Replay<'a> {
 
     /// Replays up to record `last`, from the nearest state in memory before `from`.
     fn run(mut self, from: Point, last: u64) -> Opened<State> {
-        if let Some((done, state)) = self.nearest(from) {
+        // The records behind an earlier one are not all there.
+        let floor = self.shared.floor(self.id)?.map_or(0, |floor| floor.seq);
+        if let Some((done, state)) = self.nearest(from).filter(|(done, _)| *done >= floor) {
             self.lineage = lineage(self.shared, self.id)?;
             // No record is applied that would show it.
             let at = Point { log: self.id, seq: done };

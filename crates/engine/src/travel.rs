@@ -76,16 +76,26 @@ impl Workspace {
         })
     }
 
-    /// The last point whose record, and all before it, are not younger than `time`; None when there is none. Where
+    /// The last point whose record, and all before it, are not younger than `time`; None when there is none, ESTALE when
+    /// that record was given up. Where
     /// the clock was set back, records count as made when the youngest before them was. Cost: reading the logs up to there.
     pub fn point_at(&self, time: Timestamp) -> Result<Option<Point>> {
         let present = self.present();
         let mut last = None;
         for end in self.lineage().iter().copied().chain([present]) {
+            let floor = self.shared.floor(end.log).map_err(|error| error.errno())?;
             let mut is_over = false;
             let visited = self.shared.logs.replay_until(end.log, end.seq, &mut |stored| {
                 let record = Record::decode(stored.body).map_err(|_| Errno::Io)?;
                 is_over = record.time > time;
+                match &floor {
+                    // It was among those that were given up, unless the log was begun later.
+                    Some(floor) if is_over && stored.seq <= floor.seq && floor.born() <= time => {
+                        return Err(Errno::Stale);
+                    }
+                    Some(floor) if !is_over && stored.seq < floor.seq => return Ok(()),
+                    _ => {}
+                }
                 if is_over {
                     return Err(Errno::Interrupted);
                 }
@@ -106,6 +116,7 @@ impl Workspace {
     /// Cost: the records since the nearest state in memory, see `kept`.
     pub fn past(&self, point: Point) -> Result<Past> {
         self.must_be_past(point)?;
+        self.must_be_kept(point)?;
         let state = state_at(&self.shared, &self.base, point).map_err(|error| errno_of(&error))?;
         self.check_whole(&state)?;
         Ok(self.past_of(point, state))
@@ -129,6 +140,7 @@ impl Workspace {
         let who = self.shared.author(who);
         // Some of it may have been given back since this past was made.
         let _revival = self.shared.given_back.revive();
+        self.must_be_kept(to.point())?;
         self.check_whole(to.state())?;
         let mut state = self.write_state();
         self.restore_to(&mut state, &who, (to.point(), to.state()), paths, Why::Asked)
@@ -210,6 +222,18 @@ impl Workspace {
 
     fn past_of(&self, point: Point, state: State) -> Past {
         Past::new(self.shared.clone(), self.base.clone(), point, state)
+    }
+
+    /// ESTALE for a point whose record was given up, unless a snapshot listed here was sealed there.
+    fn must_be_kept(&self, point: Point) -> Result<()> {
+        let floor = self.shared.floor(point.log).map_err(|error| error.errno())?;
+        if floor.is_none_or(|floor| point.seq >= floor.seq) {
+            return Ok(());
+        }
+        let listed = self.snapshots().into_iter().find(|snapshot| snapshot.point == point);
+        let seal = listed.and_then(|snapshot| snapshot.seal).ok_or(Errno::Stale)?;
+        self.shared.add_checkpoint(point, seal.checkpoint);
+        Ok(())
     }
 
     fn must_be_past(&self, point: Point) -> Result<()> {

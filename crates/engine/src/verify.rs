@@ -6,7 +6,7 @@
 use crate::Shared;
 use crate::record::{Change, Record, Stored};
 use crate::workspace::{Origin, Workspace};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::PoisonError;
 use weald_model::WorkspaceId;
 use weald_store::log::reclaim::Pieces;
@@ -44,8 +44,17 @@ pub fn verify_log(
         gone: Pieces::default(),
         stored: BTreeMap::new(),
         sealed: 0,
+        given_up: BTreeSet::new(),
     };
     let frames = shared.logs.verify_frames(id, expected, &mut |record| seen.record(record), report)?;
+    let begin = shared.logs.begin(id).ok().flatten();
+    if let Some(begin) = begin {
+        if !seen.given_up.contains(&(begin.head.seq, begin.head.chain)) {
+            let what = format!("no record says that those up to {} were given up", begin.head.seq);
+            report(Problem { file: shared.logs.begin_path(id), offset: 0, what });
+        }
+        seen.origin = Workspace::origin(shared, id).ok();
+    }
     let Seen { origin, mut named, mut gone, stored, sealed, .. } = seen;
     // Moving makes holes in data segments.
     let _none_is_moved = shared.moving.lock().unwrap_or_else(PoisonError::into_inner);
@@ -115,6 +124,8 @@ struct Seen {
     gone: Pieces,
     stored: BTreeMap<[u8; 32], u64>,
     sealed: u64,
+    /// Records that were given up, and the chain behind them.
+    given_up: BTreeSet<(u64, [u8; 32])>,
 }
 
 impl Seen {
@@ -139,6 +150,10 @@ impl Seen {
             }
             Change::Reclaimed { pieces } => {
                 pieces.iter().for_each(|piece| self.gone.add(*piece));
+                Ok(())
+            }
+            Change::GivenUp { last, chain } => {
+                self.given_up.insert((last, chain));
                 Ok(())
             }
             Change::Sealed { .. } => {

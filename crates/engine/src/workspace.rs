@@ -151,12 +151,15 @@ impl Workspace {
 
     /// Reads the first record of a log.
     pub fn origin(shared: &Shared, id: WorkspaceId) -> std::result::Result<Origin, OpenError> {
+        let unreadable = || OpenError::Record(1, id, "it does not say what the workspace is".to_owned());
+        if let Some(floor) = shared.floor(id)? {
+            return read_origin(&floor.first).map(|(origin, _)| origin).ok_or_else(unreadable);
+        }
         let mut origin = None;
         shared.logs.replay_until(id, 1, &mut |record| {
             origin.get_or_insert_with(|| read_origin(record.body).map(|(origin, _)| origin));
             Ok(())
         })?;
-        let unreadable = || OpenError::Record(1, id, "it does not say what the workspace is".to_owned());
         origin.flatten().ok_or_else(unreadable)
     }
 

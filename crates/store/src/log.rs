@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use weald_model::{Errno, WorkspaceId};
 
+pub mod begin;
 mod chain;
 mod content;
 mod files;

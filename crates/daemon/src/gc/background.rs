@@ -98,8 +98,10 @@ impl Forest {
                 looked = family.finish(reach, &rules, &HashSet::new()).map(Some);
             }
         });
-        let unreached = match looked {
-            Ok(Some(unreached)) if !unreached.pieces().is_empty() => unreached,
+        let (unreached, shortenings) = match looked {
+            Ok(Some((unreached, long))) if !unreached.pieces().is_empty() || !long.is_empty() => {
+                (unreached, long)
+            }
             Ok(_) => return Ok(Some(0)),
             Err(_) if stopped() => return Ok(None),
             Err(fault) => return Err(fault),
@@ -111,8 +113,14 @@ impl Forest {
         if stopped() || !family.members.iter().all(|(entry, _)| self.by_id(entry.id).is_some()) {
             return Ok(None);
         }
-        match unreached.give_back() {
-            Ok(bytes) => Ok(Some(bytes)),
+        let all = unreached.give_back().and_then(|bytes| {
+            shortenings.iter().try_fold(Some(bytes), |sum, one| {
+                let given_up = unreached.give_up(one, &aside)?;
+                Ok(sum.and_then(|sum| Some(sum + given_up?)))
+            })
+        });
+        match all {
+            Ok(bytes) => Ok(bytes),
             Err(weald_model::Errno::Busy) => Ok(None),
             Err(error) => Err(not_given_back(error)),
         }

@@ -18,6 +18,7 @@ use crate::thinning::Policy;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use weald_engine::reach::{Reach, Unreached};
+use weald_engine::shortening::Shortening;
 use weald_engine::{Point, Snapshot, Workspace};
 use weald_model::{Code, Errno, Fault, SnapshotId, Timestamp, WorkspaceId};
 use weald_store::log::reclaim::{Piece, Pieces};
@@ -41,6 +42,10 @@ pub(super) struct Family {
 
 /// True when `now` has all of an item of an earlier plan.
 pub(super) fn covers(now: &GcItem, item: &GcItem) -> bool {
+    // With a later floor, more would go than the plan says.
+    if item.kind == GcKind::Records && now.what != item.what {
+        return false;
+    }
     let pieces = pieces_of(now);
     item.pieces.iter().all(|(file, from, to)| pieces.covers(&Piece { file: *file, from: *from, to: *to }))
 }
@@ -117,10 +122,10 @@ impl Forest {
 
     /// Drops the plan's snapshots, then gives back the plan's content as far as it is unreached now.
     pub(super) fn take_history(&self, plan: &GcPlan, run: &mut GcRun) {
-        let wanted: BTreeMap<WorkspaceId, &GcItem> = plan
+        let wanted: Vec<(WorkspaceId, &GcItem)> = plan
             .items
             .iter()
-            .filter(|item| item.kind == GcKind::Content)
+            .filter(|item| matches!(item.kind, GcKind::Content | GcKind::Records))
             .filter_map(|item| Some((WorkspaceId::from_hex(&item.id)?, item)))
             .collect();
         for item in plan.items.iter().filter(|item| item.kind == GcKind::Snapshot) {
@@ -131,11 +136,11 @@ impl Forest {
         }
         let rules = match self.rules(&plan.options) {
             Ok(rules) => rules,
-            Err(fault) => return wanted.values().for_each(|item| refuse(run, item, &fault)),
+            Err(fault) => return wanted.iter().for_each(|(_, item)| refuse(run, item, &fault)),
         };
         for entries in self.families() {
-            let own: BTreeMap<WorkspaceId, &GcItem> =
-                entries.iter().filter_map(|entry| Some((entry.id, *wanted.get(&entry.id)?))).collect();
+            let is_own = |id: WorkspaceId| entries.iter().any(|entry| entry.id == id);
+            let own: Vec<_> = wanted.iter().filter(|(id, _)| is_own(*id)).copied().collect();
             if own.is_empty() {
                 continue;
             }
@@ -147,7 +152,7 @@ impl Forest {
                     run.done += own.len() as u64;
                     run.freed_bytes += bytes;
                 }
-                Some(Err(fault)) => own.values().for_each(|item| refuse(run, item, &fault)),
+                Some(Err(fault)) => own.iter().for_each(|(_, item)| refuse(run, item, &fault)),
                 None => {}
             }
         }
@@ -175,6 +180,11 @@ fn snapshot_id(hex: &str) -> Option<SnapshotId> {
     u64::from_str_radix(hex, 16).ok().map(SnapshotId)
 }
 
+/// True for what is taken with all of a family at hand.
+pub(super) fn is_of_family(kind: GcKind) -> bool {
+    matches!(kind, GcKind::Snapshot | GcKind::Content | GcKind::Records)
+}
+
 /// Tells what of a family can go. The snapshots that the plan drops count as gone.
 fn survey_family(family: &Family, rules: &Rules, found: &mut Found) -> (Dropped, Option<Unreached>) {
     let mut dropped = HashSet::new();
@@ -189,7 +199,8 @@ fn survey_family(family: &Family, rules: &Rules, found: &mut Found) -> (Dropped,
         }
     }
     match family.unreached(rules, &dropped) {
-        Ok(Some(unreached)) => {
+        Ok(Some((unreached, shortenings))) => {
+            found.items.extend(shortenings.iter().filter_map(|one| family.records_item(one)));
             for (log, pieces) in unreached.pieces() {
                 let bytes = unreached.bytes(*log).unwrap_or(0);
                 found.items.extend(family.content_item(*log, pieces, bytes));
@@ -205,17 +216,32 @@ fn survey_family(family: &Family, rules: &Rules, found: &mut Found) -> (Dropped,
 }
 
 /// Gives back what the plan says and nobody reaches now.
-fn give_back(family: &Family, rules: &Rules, wanted: &BTreeMap<WorkspaceId, &GcItem>) -> Result<u64, Fault> {
+fn give_back(family: &Family, rules: &Rules, wanted: &[(WorkspaceId, &GcItem)]) -> Result<u64, Fault> {
     // What a crash left recorded and not given back.
     for (_, workspace) in &family.members {
         workspace.finish_giving_back().map_err(not_given_back)?;
     }
-    let wanted = wanted.iter().map(|(log, item)| (*log, pieces_of(item))).collect();
-    match family.unreached(rules, &HashSet::new())? {
-        Some(unreached) => unreached.only(&wanted).give_back().map_err(not_given_back),
-        None => Ok(0),
+    let of_kind = |kind| wanted.iter().filter(move |(_, item)| item.kind == kind);
+    let content = of_kind(GcKind::Content).map(|(log, item)| (*log, pieces_of(item))).collect();
+    let Some((unreached, shortenings)) = family.unreached(rules, &HashSet::new())? else { return Ok(0) };
+    let unreached = unreached.only(&content);
+    let mut bytes = unreached.give_back().map_err(not_given_back)?;
+    let is_wanted = |one: &&Shortening| {
+        let now = family.records_item(one);
+        of_kind(GcKind::Records)
+            .any(|(_, item)| now.as_ref().is_some_and(|now| now.id == item.id && covers(now, item)))
+    };
+    for one in shortenings.iter().filter(is_wanted) {
+        let given_up = unreached.give_up(one, &|work| work()).map_err(not_given_back)?;
+        bytes += given_up.ok_or_else(|| {
+            Fault::new(Code::WorkspaceInUse, "the log is being read").hint("run it again in a moment")
+        })?;
     }
+    Ok(bytes)
 }
+
+/// What nobody reaches of a family, and which records nobody needs.
+type Looked = Option<(Unreached, Vec<Shortening>)>;
 
 /// Why content stays where it is.
 pub(super) fn not_given_back(error: Errno) -> Fault {
@@ -236,13 +262,15 @@ impl Family {
     }
 
     /// Content that nothing which stays reaches; None when there is no large content at all.
-    fn unreached(&self, rules: &Rules, dropped: &Dropped) -> Result<Option<Unreached>, Fault> {
+    fn unreached(&self, rules: &Rules, dropped: &Dropped) -> Result<Looked, Fault> {
         self.begin().map(|reach| self.finish(reach, rules, dropped)).transpose()
     }
 
-    /// Begins looking at content; None when there is no large content at all. The caller keeps forks and pins away.
+    /// Begins looking at content and records; None when there is no large content at all, and no log is long. The caller
+    /// keeps forks and pins away.
     pub(super) fn begin(&self) -> Option<Reach> {
-        if !self.members.iter().any(|(_, workspace)| workspace.has_data()) {
+        let is_large = |workspace: &Workspace| workspace.has_data() || workspace.is_long();
+        if !self.members.iter().any(|(_, workspace)| is_large(workspace)) {
             return None;
         }
         let kept: BTreeSet<WorkspaceId> = self.kept().map(|(entry, _)| entry.id).collect();
@@ -256,25 +284,50 @@ impl Family {
         mut reach: Reach,
         rules: &Rules,
         dropped: &Dropped,
-    ) -> Result<Unreached, Fault> {
+    ) -> Result<(Unreached, Vec<Shortening>), Fault> {
         let failed = |error| faults::errno("looking at what is kept", error);
         let span = i64::try_from(rules.config.window_secs).unwrap_or(i64::MAX);
         let from = Timestamp { secs: rules.now.secs.saturating_sub(span), ..rules.now };
         for (entry, workspace) in self.kept() {
             let listed = workspace.snapshots();
             for snapshot in listed.iter().filter(|snapshot| !dropped.contains(&(entry.id, snapshot.id))) {
-                reach.point(snapshot.point);
+                reach.snapshot(snapshot);
             }
             reach.window(workspace, from, rules.config.window_bytes).map_err(failed)?;
         }
         for pin in rules.pins.iter().filter(|pin| self.has(pin.point)) {
             reach.point(pin.point);
         }
-        reach.finish().map_err(|error| faults::open(&self.members[0].0.name(), &error))
+        let mut shortenings = Vec::new();
+        // What is in the trash is left as it was removed.
+        for (_, workspace) in self.members.iter().filter(|(entry, _)| entry.state() == State::Active) {
+            shortenings.extend(reach.shorten(workspace).map_err(failed)?);
+        }
+        let unreached = reach.finish().map_err(|error| faults::open(&self.members[0].0.name(), &error))?;
+        Ok((unreached, shortenings))
     }
 
     fn has(&self, point: Point) -> bool {
         self.members.iter().any(|(entry, _)| entry.id == point.log)
+    }
+
+    /// What goes of a log's records.
+    fn records_item(&self, one: &Shortening) -> Option<GcItem> {
+        let (entry, _) = self.members.iter().find(|(entry, _)| entry.id == one.log)?;
+        let since = serde_json::to_value(Moment(one.since.secs)).unwrap_or_default();
+        let since = since.as_str().unwrap_or_default().to_owned();
+        Some(GcItem {
+            kind: GcKind::Records,
+            id: one.log.to_string(),
+            what: format!(
+                "the records of `{}` up to {}; its past begins {since} then",
+                entry.name(),
+                one.last
+            ),
+            why: "no present, snapshot, fork, pin or moment of the history window needs them".to_owned(),
+            bytes: one.bytes,
+            pieces: Vec::new(),
+        })
     }
 
     fn content_item(&self, log: WorkspaceId, pieces: &Pieces, bytes: u64) -> Option<GcItem> {

@@ -1,6 +1,6 @@
 //! Carrying out a plan.
 //!
-//! Order: snapshots, content, logs, pins, clones, what can be made again, and last the chunks that only these needed. Each step is whole or not begun at a crash: logs are
+//! Order: snapshots, content, records, logs, pins, clones, what can be made again, and last the chunks that only these needed. Each step is whole or not begun at a crash: logs are
 //! renamed aside first, files go one by one after the rows that name them. A run that was cut off leaves the rest
 //! for the next plan.
 //! Locks: workspaces in the making and forks wait, or keep the run out, from the second look to the end.
@@ -34,7 +34,7 @@ impl Forest {
         self.check_fresh(&plan)?;
         let mut run = GcRun { plan: plan.id.clone(), done: 0, freed_bytes: 0, refused: Vec::new() };
         self.take_history(&plan, &mut run);
-        let rest = plan.items.iter().filter(|item| !matches!(item.kind, GcKind::Snapshot | GcKind::Content));
+        let rest = plan.items.iter().filter(|item| !history::is_of_family(item.kind));
         for item in rest {
             match self.take(item) {
                 Ok(bytes) => {
@@ -81,7 +81,7 @@ impl Forest {
     pub(super) fn take(&self, item: &GcItem) -> Result<u64, Fault> {
         let paths = self.stores.home.paths();
         match item.kind {
-            GcKind::Snapshot | GcKind::Content => return Ok(0),
+            GcKind::Snapshot | GcKind::Content | GcKind::Records => return Ok(0),
             GcKind::Log => return self.delete(&*self.doomed(&item.id)?),
             GcKind::Pin => self.take_pin(&item.id)?,
             GcKind::Clone => self.take_clone(&item.id)?,

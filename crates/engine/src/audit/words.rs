@@ -171,6 +171,10 @@ fn history(change: &Change, logged: &mut Logged) {
             logged.operation = "move-content";
             logged.detail = Some(format!("{} to chunks", bytes_of(pieces)));
         }
+        Change::GivenUp { last, .. } => {
+            logged.operation = "give-up";
+            logged.detail = Some(format!("records up to {last}"));
+        }
         Change::DropSnapshot { id } => {
             logged.operation = "drop-snapshot";
             logged.detail = Some(id.to_string());

@@ -119,7 +119,7 @@ impl SealCheck {
 }
 
 /// Checks the sealed snapshots that a log lists at record `last`, or at its end, and that were taken in it. Each is compared
-/// with what a replay from the first record on shows; `each` is told how it is. Nothing is loaded or changed. Cost: two
+/// with what a replay from the first record there is shows, or with itself where that is behind it; `each` is told how it is. Nothing is loaded or changed. Cost: two
 /// replays, and the content that snapshots show.
 pub fn check_seals(
     shared: &Arc<Shared>,
@@ -137,18 +137,36 @@ pub fn check_seals(
     let listed = replay.finish()?.0.history.snapshots().into_iter();
     let listed = listed.filter(|one| one.point.log == log && one.seal.is_some());
     let listed: BTreeMap<u64, Snapshot> = listed.map(|snapshot| (snapshot.point.seq, snapshot)).collect();
-    let Some((last, _)) = listed.last_key_value() else { return Ok(()) };
+    let floor = shared.floor(log)?.map_or(0, |floor| floor.seq);
+    for snapshot in listed.values().filter(|snapshot| snapshot.point.seq < floor) {
+        each(snapshot, check_alone(shared, base, snapshot, check));
+    }
+    let Some((last, _)) = listed.range(floor..).next_back() else { return Ok(()) };
     let mut replay = Replay::new(shared, log, base);
     let visited = shared.logs.replay_until(log, *last, &mut |record| {
         let point = Point { log, seq: record.seq };
         replay.visit(record)?;
-        if let (Some(snapshot), Some(state)) = (listed.get(&point.seq), replay.state()) {
+        let snapshot = listed.get(&point.seq).filter(|snapshot| snapshot.point.seq >= floor);
+        if let (Some(snapshot), Some(state)) = (snapshot, replay.state()) {
             let past = Past::new(shared.clone(), base.clone(), point, state.clone());
             each(snapshot, check.check(&past, snapshot));
         }
         Ok(())
     });
     visited.or_else(|error| replay.failed(error))
+}
+
+/// Checks a snapshot whose record was given up: the root is computed again from the state that its checkpoint has.
+fn check_alone(
+    shared: &Arc<Shared>,
+    base: &Base,
+    snapshot: &Snapshot,
+    check: &mut SealCheck,
+) -> Result<(), String> {
+    let seal = snapshot.seal.ok_or("it is not sealed")?;
+    let opened = checkpointed_state(&Store::new(&shared.chunks), base, &seal.checkpoint);
+    let (_, _, state) = opened.map_err(|error| error.to_string())?;
+    check.check(&Past::new(shared.clone(), base.clone(), snapshot.point, state), snapshot)
 }
 
 /// Shows the hash of every object of a sealed snapshot that is not in `seen`: pages with None, chunks of content with

@@ -76,6 +76,7 @@ impl State {
             | Change::Program { .. }
             | Change::Reclaimed { .. }
             | Change::Moved { .. }
+            | Change::GivenUp { .. }
             | Change::Reads { .. }
             | Change::Opened { .. }
             | Change::Sized { .. }
@@ -96,6 +97,7 @@ impl State {
             | Change::Program { .. }
             | Change::Reclaimed { .. }
             | Change::Moved { .. }
+            | Change::GivenUp { .. }
             | Change::Opened { .. } => Ok(()),
             Change::Sized { ino, size } => self.learn_size(base, *ino, *size),
             Change::Reads { on } => {

@@ -147,6 +147,7 @@ fn subjects(change: &Change, tell: &mut impl FnMut(Subject)) {
         | Change::Program { .. }
         | Change::Reclaimed { .. }
         | Change::Moved { .. }
+        | Change::GivenUp { .. }
         | Change::Reads { .. }
         | Change::Opened { .. }
         | Change::Sized { .. }

@@ -2,6 +2,7 @@
 
 use crate::moves;
 use crate::phases::Phase;
+use crate::records;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
@@ -311,12 +312,16 @@ impl Home {
         let family: Vec<Arc<Workspace>> = self.stems.iter().map(|stem| stem.engine.clone()).collect();
         let mut reach = Reach::begin(family.clone(), |_| true);
         for workspace in &family {
-            workspace.snapshots().iter().for_each(|snapshot| reach.point(snapshot.point));
+            workspace.snapshots().iter().for_each(|snapshot| reach.snapshot(snapshot));
             reach.window(workspace, from, bytes).unwrap();
         }
+        let shortenings = records::shortenings(&mut reach, &family);
         let unreached = reach.finish().unwrap();
         meanwhile(&unreached);
-        let given = unreached.give_back();
+        let given = unreached.give_back().and_then(|given| {
+            records::give_up(&unreached, &shortenings)?;
+            Ok(given)
+        });
         for stem in &mut self.stems {
             if given.is_ok() {
                 stem.synced = stem.engine.present().seq;
@@ -422,6 +427,11 @@ impl Home {
             past.read(ino, 0, 1 << 20, &mut found).unwrap();
             assert!(found == *expected, "file {file} of the sealed snapshot {snapshot:?} is wrong");
         }
+    }
+
+    /// The disk, to interrupt.
+    pub(crate) fn disk(&self) -> &CrashDisk {
+        &self.disk
     }
 
     /// Damages one byte of every pack of chunks.

@@ -8,6 +8,7 @@
 mod home;
 mod moves;
 mod phases;
+mod records;
 mod threads;
 
 use home::{Home, Step};
@@ -21,6 +22,8 @@ fn cases() -> ProptestConfig {
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         10 => (0usize..4, 0usize..3, 0u64..20_000, 1u32..20_000)
+            .prop_map(|(stem, file, offset, len)| Step::Write { stem, file, offset, len }),
+        6 => (0usize..4, 0usize..3, 0u64..20_000, 1u32..4_000)
             .prop_map(|(stem, file, offset, len)| Step::Write { stem, file, offset, len }),
         2 => (0usize..4, 0usize..3, 0u64..20_000).prop_map(|(stem, file, size)| Step::Truncate { stem, file, size }),
         2 => (0usize..4, 0usize..3, 0usize..3).prop_map(|(stem, from, to)| Step::Copy { stem, from, to }),
@@ -48,6 +51,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 fn steps_between_phases() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         8 => (0usize..4, 0usize..3, 0u64..20_000, 4_000u32..20_000)
+            .prop_map(|(stem, file, offset, len)| Step::Write { stem, file, offset, len }),
+        5 => (0usize..4, 0usize..3, 0u64..20_000, 1u32..4_000)
             .prop_map(|(stem, file, offset, len)| Step::Write { stem, file, offset, len }),
         1 => (0usize..4, 0usize..3, 0u64..20_000).prop_map(|(stem, file, size)| Step::Truncate { stem, file, size }),
         2 => (0usize..4, 0usize..3, 0usize..3).prop_map(|(stem, from, to)| Step::Copy { stem, from, to }),

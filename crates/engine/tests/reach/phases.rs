@@ -2,17 +2,19 @@
 //! and what nobody reaches is given back.
 
 use crate::home::Home;
+use crate::records;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use weald_engine::reach::{Reach, Unreached};
+use weald_engine::shortening::Shortening;
 use weald_engine::{Point, Workspace};
 use weald_model::{Errno, Timestamp};
 
 /// How far it is.
 pub(crate) enum Phase {
     Begun(Vec<Arc<Workspace>>, Reach),
-    Named(Reach, Window),
-    Found(Unreached, Window),
+    Named(Reach, Window, Vec<Shortening>),
+    Found(Unreached, Window, Vec<Shortening>),
 }
 
 /// What the window keeps: points since a time, but for those that were gone before.
@@ -35,14 +37,18 @@ impl Home {
                 let from = Timestamp { secs: now.secs - secs, ..now };
                 let gone = self.gone();
                 for workspace in &family {
-                    workspace.snapshots().iter().for_each(|snapshot| reach.point(snapshot.point));
+                    workspace.snapshots().iter().for_each(|snapshot| reach.snapshot(snapshot));
                     reach.window(workspace, from, u64::MAX).unwrap();
                 }
-                Some(Phase::Named(reach, Window { from, gone }))
+                let shortenings = records::shortenings(&mut reach, &family);
+                Some(Phase::Named(reach, Window { from, gone }, shortenings))
             }
-            Some(Phase::Named(reach, window)) => Some(Phase::Found(reach.finish().unwrap(), window)),
-            Some(Phase::Found(unreached, window)) => {
-                let given = unreached.give_back();
+            Some(Phase::Named(reach, window, shortenings)) => {
+                Some(Phase::Found(reach.finish().unwrap(), window, shortenings))
+            }
+            Some(Phase::Found(unreached, window, shortenings)) => {
+                let given =
+                    unreached.give_back().and_then(|_| records::give_up(&unreached, &shortenings).map(drop));
                 self.stems.iter_mut().for_each(|stem| stem.carry(now));
                 match given {
                     Ok(_) => self.check_window(window.from, &window.gone),

@@ -10,7 +10,7 @@ use crate::disk::{Disk, DiskFile, OpenMode};
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 use weald_model::WorkspaceId;
 
 /// Start of the name of the directory of a log that is being removed.
@@ -25,6 +25,8 @@ pub(super) struct Files {
     sure: Mutex<HashSet<WorkspaceId>>,
     /// Held while a log is cut, written again, or made durable by another one.
     mending: Mutex<()>,
+    /// Shared while segments are walked over, exclusive (never waited for) while the first ones of a log go.
+    pub(super) reading: RwLock<()>,
 }
 
 #[derive(Default)]
@@ -41,7 +43,15 @@ struct OpenFile {
 
 impl Files {
     pub(super) fn new(disk: Arc<dyn Disk>, dir: PathBuf, limits: Limits) -> Self {
-        Self { disk, dir, limits, open: Mutex::default(), sure: Mutex::default(), mending: Mutex::default() }
+        Self {
+            disk,
+            dir,
+            limits,
+            open: Mutex::default(),
+            sure: Mutex::default(),
+            mending: Mutex::default(),
+            reading: RwLock::default(),
+        }
     }
 
     pub(super) fn log_dir(&self, id: WorkspaceId) -> PathBuf {

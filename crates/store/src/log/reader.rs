@@ -5,8 +5,8 @@
 use super::files::Files;
 use super::format::Position;
 use super::walk::{Step, Walk};
-use super::{LogError, Record, Visit};
-use std::sync::Arc;
+use super::{LogError, Record, Visit, begin};
+use std::sync::{Arc, PoisonError};
 use weald_model::WorkspaceId;
 
 /// A place in a log, and the way on from there.
@@ -31,6 +31,14 @@ impl LogReader {
     /// Visits the records up to `last`, or fewer when the log ends before. When the visitor stops it, the reader
     /// stands behind the record it was stopped at.
     pub fn read_until(&mut self, last: u64, visit: &mut Visit<'_>) -> Result<(), LogError> {
+        let _stay = self.files.reading.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(begin) =
+            begin::read(&self.files, self.id)?.filter(|begin| begin.segment > self.at.segment)
+        {
+            // What it was about to read was given up.
+            self.at = Position { segment: begin.segment, offset: 0 };
+            (self.seq, self.end_before) = (begin.head.seq, begin.end_before);
+        }
         let mut walk = Walk::resumed(&self.files, self.id, self.at, self.seq, self.end_before)?;
         let mut outcome = Ok(());
         while outcome.is_ok() && walk.seq < last {

@@ -238,7 +238,9 @@ impl Logs {
     ) -> Result<(), LogError> {
         let mut open: Option<(u32, std::sync::Arc<dyn crate::disk::DiskFile>)> = None;
         for piece in pieces {
-            let Some((from, to)) = piece.blocks() else { continue };
+            // In segments of records there are no holes: they go as a whole.
+            let blocks = piece.blocks().filter(|_| piece.file & Place::DATA != 0);
+            let Some((from, to)) = blocks else { continue };
             let file = match &open {
                 Some((number, file)) if *number == piece.file => file.clone(),
                 _ => {

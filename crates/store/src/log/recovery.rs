@@ -10,9 +10,9 @@ use super::files::Files;
 use super::format::{Commit, HEADER_BYTES, HeaderFault, Place, Position, Salt, SegmentHeader, entry_bytes};
 use super::walk::{Behind, Step, Walk, WalkChain, look_behind};
 use super::writer::{Log, Resume};
-use super::{LogError, Record, Recovery, Visit};
+use super::{LogError, Record, Recovery, Visit, begin};
 use crate::disk::{DiskFile, OpenMode, read_exact_at};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use weald_model::WorkspaceId;
 
 /// Bytes copied at a time when a tail is written again.
@@ -84,7 +84,10 @@ pub(super) fn open(
     id: WorkspaceId,
     visit: &mut Visit<'_>,
 ) -> Result<(Log, Recovery), LogError> {
-    let found = find_end(files, id, Walk::new(files, id, WalkChain::Check), None)?;
+    let found = {
+        let _stay = files.reading.read().unwrap_or_else(PoisonError::into_inner);
+        find_all(files, id)?
+    };
     open_found(files, id, (0, found), visit)
 }
 
@@ -96,8 +99,11 @@ pub(super) fn open_at(
     (segment, before): (u32, &Commit),
     visit: &mut Visit<'_>,
 ) -> Result<Option<(Log, Recovery)>, LogError> {
-    let Some(walk) = Walk::begin_at(files, id, segment, WalkChain::Check)? else { return Ok(None) };
-    let found = find_end(files, id, walk, Some(before))?;
+    let found = {
+        let _stay = files.reading.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(walk) = Walk::begin_at(files, id, segment, WalkChain::Check)? else { return Ok(None) };
+        find_end(files, id, walk, Some(before))?
+    };
     let is_enough = found.durable_log >= Position { segment, offset: HEADER_BYTES as u32 };
     if !is_enough || found.chain.is_none() {
         return Ok(None);
@@ -118,6 +124,9 @@ fn open_found(
     }
     if found.end.seq == 0 {
         return Err(LogError::Unborn(id));
+    }
+    if found.chain.is_none() {
+        return Err(damaged(files, id, found.end.at, found.why));
     }
     check_durable_data(files, id, found.durable_data)?;
     let end = cut_before_lost_data(files, id, &found)?;
@@ -159,7 +168,8 @@ fn open_found(
 pub(super) fn make_durable(files: &Files, id: WorkspaceId) -> Result<(), LogError> {
     let _mending = files.mend();
     if !files.is_sure(id) {
-        let found = find_end(files, id, Walk::new(files, id, WalkChain::Check), None)?;
+        let _stay = files.reading.read().unwrap_or_else(PoisonError::into_inner);
+        let found = find_all(files, id)?;
         if look_behind(files, id, &files.numbers(id)?, found.end.at)?.is_durable {
             return Err(damaged(files, id, found.end.at, found.why));
         }
@@ -186,8 +196,11 @@ pub(super) fn replay_from(
     (first, seq): (u32, u64),
     visit: &mut Visit<'_>,
 ) -> Result<(), LogError> {
-    let walk = Walk::begin_at(files, id, first, WalkChain::Skip)?;
-    let mut walk = walk.unwrap_or_else(|| Walk::new(files, id, WalkChain::Skip));
+    let _stay = files.reading.read().unwrap_or_else(PoisonError::into_inner);
+    let mut walk = match Walk::begin_at(files, id, first, WalkChain::Skip)? {
+        Some(walk) => walk,
+        None => Walk::first(files, id, WalkChain::Skip)?,
+    };
     while walk.seq < seq {
         match walk.step()? {
             Step::Record { frame, at } => {
@@ -205,6 +218,12 @@ pub(super) fn replay_from(
         }
     }
     Ok(())
+}
+
+/// Walks over the whole log.
+fn find_all(files: &Files, id: WorkspaceId) -> Result<Found, LogError> {
+    let before = begin::read(files, id)?.map(|begin| begin.commit());
+    find_end(files, id, Walk::first(files, id, WalkChain::Check)?, before.as_ref())
 }
 
 /// Walks to the end of the log, checking every frame and the chain. `before` is the commit before where it begins.
@@ -465,8 +484,11 @@ fn replay(
     visit: &mut Visit<'_>,
 ) -> Result<Chain, LogError> {
     let hashing = if known.is_some() { WalkChain::Skip } else { WalkChain::Check };
-    let walk = Walk::begin_at(files, id, first, hashing)?;
-    let mut walk = walk.unwrap_or_else(|| Walk::new(files, id, hashing));
+    let _stay = files.reading.read().unwrap_or_else(PoisonError::into_inner);
+    let mut walk = match Walk::begin_at(files, id, first, hashing)? {
+        Some(walk) => walk,
+        None => Walk::first(files, id, hashing)?,
+    };
     while walk.at < end.at {
         match walk.step()? {
             Step::Record { frame, at } => {

@@ -8,9 +8,10 @@ use super::files::Files;
 use super::format::{COMMIT_BYTES, Commit, Frame, FrameKind, Place, Salt, SegmentHeader, frame_bytes};
 use super::recovery::{self, segment_header};
 use super::walk::{Step, Walk};
-use super::{Log, LogError, Logs, Record, Recovery, Visit};
+use super::{Log, LogError, Logs, Record, Recovery, Visit, begin};
 use crate::disk::read_exact_at;
-use weald_model::WorkspaceId;
+use std::sync::PoisonError;
+use weald_model::{Errno, WorkspaceId};
 
 /// Where a segment of a log begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +26,9 @@ impl Logs {
     /// The log segments of a log, the first first, as far as they follow one another and their headers are right.
     pub fn segments(&self, id: WorkspaceId) -> Result<Vec<SegmentStart>, LogError> {
         let mut starts: Vec<SegmentStart> = Vec::new();
-        for number in self.files.numbers(id)?.into_iter().filter(|number| number & Place::DATA == 0) {
+        let first = begin::read(&self.files, id)?.map_or(0, |begin| begin.segment);
+        let numbers = self.files.numbers(id)?.into_iter();
+        for number in numbers.filter(|number| number & Place::DATA == 0 && *number >= first) {
             let Some(header) = segment_header(&self.files, id, number)? else { break };
             if starts.last().is_some_and(|last| last.number + 1 != number) {
                 break;
@@ -37,6 +40,7 @@ impl Logs {
 
     /// Visits the records of one segment, up to the first frame that is not right. They may be cut when the log is opened.
     pub fn peek(&self, id: WorkspaceId, number: u32, visit: &mut Visit<'_>) -> Result<(), LogError> {
+        let _stay = self.files.reading.read().unwrap_or_else(PoisonError::into_inner);
         let Some(mut walk) = Walk::begin_at(&self.files, id, number, super::walk::WalkChain::Skip)? else {
             return Ok(());
         };
@@ -66,7 +70,7 @@ impl Logs {
     }
 
     /// Replays the records behind `after` up to `seq`, as [`Logs::replay_until`] does. Segments that end before are not
-    /// read.
+    /// read. ESTALE when some of them were given up; with 0 they are the first there are.
     pub fn replay_between(
         &self,
         id: WorkspaceId,
@@ -74,6 +78,10 @@ impl Logs {
         seq: u64,
         visit: &mut Visit<'_>,
     ) -> Result<(), LogError> {
+        let begin = begin::read(&self.files, id)?.map_or(0, |begin| begin.head.seq);
+        if after > 0 && after < begin {
+            return Err(LogError::Refused(Errno::Stale));
+        }
         let first = self.segment_of(id, after)?;
         recovery::replay_from(&self.files, id, (first, seq), &mut |record| {
             if record.seq > after { visit(record) } else { Ok(()) }
@@ -83,6 +91,7 @@ impl Logs {
     /// The last segment before which record `after` is the last or a later one: what follows that record is in it or behind.
     fn segment_of(&self, id: WorkspaceId, after: u64) -> Result<u32, LogError> {
         if after == 0 {
+            // The first there is.
             return Ok(0);
         }
         let starts = self.segments(id)?;
@@ -92,8 +101,16 @@ impl Logs {
 }
 
 /// The commit that ended the segment before the one with this header; None when it is not what the header says.
-fn last_commit(files: &Files, id: WorkspaceId, header: &SegmentHeader) -> Result<Option<Commit>, LogError> {
+pub(super) fn last_commit(
+    files: &Files,
+    id: WorkspaceId,
+    header: &SegmentHeader,
+) -> Result<Option<Commit>, LogError> {
     const BYTES: usize = frame_bytes(COMMIT_BYTES, 0);
+    if let Some(begin) = begin::read(files, id)?.filter(|begin| begin.segment >= header.file) {
+        let is_it = begin.segment == header.file && begin.head.seq == header.seq_before;
+        return Ok(Some(begin.commit()).filter(|commit| is_it && commit.chain == header.chain_before));
+    }
     let Some(before) = header.file.checked_sub(1) else { return Ok(None) };
     let Some(offset) = header.end_before.checked_sub(BYTES as u64) else { return Ok(None) };
     let Some(file) = files.open_if_there(id, before)? else { return Ok(None) };

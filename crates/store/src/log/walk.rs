@@ -3,7 +3,6 @@
 //! Invariant: a step gives a frame only if it is whole, right and next in number; else it says where and why not.
 //! Memory is bounded by one window, whatever lengths the bytes claim. Read next: `recovery`.
 
-use super::LogError;
 use super::chain::Chain;
 use super::files::Files;
 use super::format::{
@@ -11,6 +10,7 @@ use super::format::{
     Position, Salt, SegmentHeader,
 };
 use super::recovery::segment_header;
+use super::{LogError, begin};
 use crate::disk::{DiskFile, OpenMode, read_exact_at};
 use std::io;
 use std::path::PathBuf;
@@ -102,11 +102,13 @@ pub(super) struct Walk<'f> {
     pub(super) is_ended: bool,
     /// Where the segment before `at` ended.
     pub(super) end_before: u64,
+    /// The chain where it begins, if that is known and not the log's first record.
+    chain_before: Option<[u8; 32]>,
     window: Option<Window>,
 }
 
 impl<'f> Walk<'f> {
-    pub(super) fn new(files: &'f Files, id: WorkspaceId, chain: WalkChain) -> Self {
+    fn new(files: &'f Files, id: WorkspaceId, chain: WalkChain) -> Self {
         Self {
             files,
             id,
@@ -116,8 +118,24 @@ impl<'f> Walk<'f> {
             wants_chain: chain == WalkChain::Check,
             is_ended: false,
             end_before: 0,
+            chain_before: None,
             window: None,
         }
+    }
+
+    /// A walk that begins where the log does.
+    pub(super) fn first(files: &'f Files, id: WorkspaceId, chain: WalkChain) -> Result<Self, LogError> {
+        let walk = Self::new(files, id, chain);
+        Ok(match begin::read(files, id)? {
+            None => walk,
+            Some(begin) => Self {
+                at: Position { segment: begin.segment, offset: 0 },
+                seq: begin.head.seq,
+                end_before: begin.end_before,
+                chain_before: Some(begin.head.chain),
+                ..walk
+            },
+        })
     }
 
     /// A walk that begins with a segment; None when that has no right header. What it says of the segments before is
@@ -128,8 +146,8 @@ impl<'f> Walk<'f> {
         number: u32,
         chain: WalkChain,
     ) -> Result<Option<Self>, LogError> {
-        let walk = Self::new(files, id, chain);
-        if number == 0 {
+        let walk = Self::first(files, id, chain)?;
+        if number <= walk.at.segment {
             return Ok(Some(walk));
         }
         let header = segment_header(files, id, number)?;
@@ -137,6 +155,7 @@ impl<'f> Walk<'f> {
             at: Position { segment: number, offset: 0 },
             seq: header.seq_before,
             end_before: header.end_before,
+            chain_before: None,
             ..walk
         }))
     }
@@ -227,7 +246,7 @@ impl<'f> Walk<'f> {
         let chain_before = match &mut self.chain {
             Some(chain) => chain.hash(),
             None if number == 0 => [0; 32],
-            None => header.chain_before,
+            None => self.chain_before.take().unwrap_or(header.chain_before),
         };
         if (header.seq_before, header.end_before, header.chain_before)
             != (self.seq, self.end_before, chain_before)

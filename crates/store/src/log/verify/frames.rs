@@ -4,6 +4,7 @@
 //! found by chance. Numbers and chain are unknown from there until a header or frame tells them again.
 
 use super::{Amount, Examine, Expected, Problem, Report, Verified};
+use crate::log::begin;
 use crate::log::chain::Chain;
 use crate::log::files::Files;
 use crate::log::format::{
@@ -13,6 +14,7 @@ use crate::log::format::{
 use crate::log::walk::Window;
 use crate::log::{Head, LogError, Record};
 use std::path::PathBuf;
+use std::sync::PoisonError;
 use weald_model::WorkspaceId;
 
 /// How often the end of a log in use is looked at again when a frame there is half written.
@@ -32,6 +34,17 @@ pub(super) fn verify(
     let mut heads: Vec<(Head, String)> = expected.heads.iter().cloned().chain(live).collect();
     heads.retain(|(head, _)| expected.until.is_none_or(|until| head.seq <= until));
     heads.sort_by_key(|(head, _)| std::cmp::Reverse(head.seq));
+    let _stay = files.reading.read().unwrap_or_else(PoisonError::into_inner);
+    let begin = match begin::read(files, id) {
+        Err(LogError::Damaged { file, offset, why }) => {
+            report(Problem { file, offset, what: why.to_owned() });
+            None
+        }
+        begin => begin?,
+    };
+    let before = begin.as_ref().map_or(Head { seq: 0, chain: [0; 32] }, |begin| begin.head);
+    // What was before the records that are left cannot be compared with anything.
+    heads.retain(|(head, _)| begin.is_none() || head.seq > before.seq);
     let mut scan = Scan {
         files,
         id,
@@ -42,17 +55,17 @@ pub(super) fn verify(
         doubt: None,
         last_segment: files.numbers(id)?.into_iter().filter(|n| n & Place::DATA == 0).max().unwrap_or(0),
         file: PathBuf::new(),
-        seq: Some(0),
-        last: 0,
+        seq: Some(before.seq),
+        last: before.seq,
         chain: None,
-        is_first: true,
-        end_before: Some(0),
+        first: Some(before.chain),
+        end_before: Some(begin.as_ref().map_or(0, |begin| begin.end_before)),
         durable_log: Position::default(),
         data_end: Position::default(),
         amount: Amount::default(),
         is_done: false,
     };
-    let mut number = 0;
+    let mut number = begin.map_or(0, |begin| begin.segment);
     while !scan.is_done && scan.segment(number)? == Next::Segment {
         number += 1;
     }
@@ -89,7 +102,8 @@ struct Scan<'a, 'r> {
     last: u64,
     /// The chain up to there, unless damage hides it.
     chain: Option<Chain>,
-    is_first: bool,
+    /// The chain where the log begins, before its first segment.
+    first: Option<[u8; 32]>,
     end_before: Option<u64>,
     durable_log: Position,
     data_end: Position,
@@ -122,7 +136,7 @@ impl Scan<'_, '_> {
         let mut window = Window::new(file, self.file.clone())?;
         self.header(number, &mut window)?;
         let next = self.frames(number, &mut window)?;
-        self.is_first = false;
+        self.first = None;
         Ok(next)
     }
 
@@ -153,7 +167,7 @@ impl Scan<'_, '_> {
         }
         let before = match self.chain.as_mut() {
             Some(chain) => Some(chain.hash()),
-            None => self.is_first.then_some([0; 32]),
+            None => self.first,
         };
         if before.is_some_and(|chain| chain != header.chain_before) {
             self.tell(40, "the segment does not carry on the hash over the records before it");
