@@ -374,3 +374,42 @@ fn content_behind_a_url_is_converted_and_the_rest_stays_there() {
     home.weald(&["config", "fetch.prefetch", "on"]).ok();
     home.weald(&["verify", "u", "--base"]).ok();
 }
+
+#[test]
+fn converted_content_that_was_damaged_or_forgotten_is_made_again() {
+    let home = Home::new();
+    let repo = empty(&home, "tool");
+    write(&repo, ".gitattributes", "*.bat eol=crlf\n");
+    write(&repo, "a.bat", "unmistakable\n");
+    home.run(&repo, "git add -A; git commit -q -m first").ok();
+    home.weald(&["create", repo.to_str().unwrap(), "w"]).ok();
+    let file = home.at("w").join("a.bat");
+    home.weald(&["daemon", "stop"]).ok();
+    let kept = PathBuf::from(line(&home, &home.home(), "grep -rl unmistakable $PWD/cas"));
+    std::fs::write(&kept, "unmistakeable\r\n").unwrap();
+    home.weald(&["mount", "w"]).ok();
+    assert_eq!(std::fs::read(&file).map(|bytes| bytes.len()).unwrap_err().raw_os_error(), Some(5));
+    assert_eq!(home.weald(&["verify", "--all"]).code, 1);
+    home.weald(&["verify", "--all", "--heal"]).ok();
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "unmistakable\r\n");
+    home.weald(&["daemon", "stop"]).ok();
+    home.run(&home.home(), "rm registry.db*").ok();
+    home.weald(&["mount", "w"]).ok();
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "unmistakable\r\n");
+    assert_clean(&home, &home.at("w"), "after the loss of the registry");
+}
+
+#[test]
+fn content_added_to_git_lfs_goes_back_with_the_commits_that_point_to_it() {
+    let home = Home::new();
+    let repo = home.repo("tool");
+    home.weald(&["create", repo.to_str().unwrap(), "w"]).ok();
+    let root = home.at("w");
+    let below = format!("lfs/objects/ab/ab/{}", "ab".repeat(32));
+    write(&root, &format!(".git/{below}"), "content");
+    write(&root, ".git/lfs/objects/ab/ab/no-object", "content");
+    home.run(&root, "echo pointer > a.txt; git commit -qam pointer").ok();
+    home.weald(&["promote", "w"]).ok();
+    assert_eq!(std::fs::read_to_string(repo.join(".git").join(&below)).unwrap(), "content");
+    assert_eq!(line(&home, &repo, "find .git/lfs -type f | wc -l"), "1");
+}

@@ -12,20 +12,23 @@ mod table;
 
 use crate::stores::Stores;
 use crate::{faults, locked};
-use making::Making;
+use making::{Made, Making};
 use source::ConvertedSource;
 use std::path::Path;
 use std::sync::Arc;
 pub(crate) use table::Table;
 use weald_git::convert::Rules;
 use weald_git::{GitSource, Repository};
-use weald_model::{Code, Fault, Oid, Progress, Source, Timestamp};
+use weald_model::{Code, Fault, Oid, Progress, Silent, Source, Timestamp};
 use weald_store::cas;
 use weald_store::manifest::Manifest;
-use weald_store::registry::Artifact;
+use weald_store::registry::{Artifact, WorkspaceRow};
 
 /// Of a tree that is shown converted: its table.
 const TABLE: &str = "conversions";
+
+/// Of such a tree: converted content, by number of the pack or id of the file.
+const CONVERTED: &str = "converted ";
 
 /// How ids of trees that are shown converted end, so that a lost table is noticed.
 const MARK: [u8; 4] = *b"conv";
@@ -70,6 +73,11 @@ impl Stores {
     pub(crate) fn real_ids(&self, tree: &Oid) -> Result<impl Fn(Oid) -> Oid + use<>, Fault> {
         let table = self.table(tree)?;
         Ok(move |id| table.as_ref().and_then(|table| table.real(&id)).unwrap_or(id))
+    }
+
+    /// True for a tree that is shown converted and whose table nobody knows any more, as after the loss of the registry.
+    pub(crate) fn is_lost(&self, tree: &Oid) -> Result<bool, Fault> {
+        Ok(is_converted(tree) && self.table(tree)?.is_none())
     }
 
     /// The tree of the source that is shown under this id, in hexadecimal.
@@ -118,12 +126,7 @@ impl Stores {
         {
             return if table.is_empty() { Ok(None) } else { self.table(&table.root) };
         }
-        let manifest = self.manifest(tree, &**source, time, progress)?;
-        // Of a source that has content elsewhere only the workspace's own fetches.
-        let late: Arc<dyn Source> = if source.is_lazy() { self.source(repo.path()) } else { source.clone() };
-        let making =
-            Making { stores: self, repo, source: &*late, manifest: &manifest, rules: &rules, progress };
-        let made = making.table()?;
+        let made = self.make_table(repo, tree, source, &rules, time, progress)?;
         let hash = self.keep_table(&made.table)?;
         // What failed may work the next time.
         if made.notes.is_empty() {
@@ -134,12 +137,67 @@ impl Stores {
         if made.table.is_empty() { Ok(None) } else { Ok(Some(Arc::new(made.table))) }
     }
 
+    fn make_table(
+        &self,
+        repo: &Repository,
+        tree: &Oid,
+        source: &Arc<dyn Source>,
+        rules: &Rules,
+        time: Timestamp,
+        progress: &dyn Progress,
+    ) -> Result<Made, Fault> {
+        let manifest = self.manifest(tree, &**source, time, progress)?;
+        // Of a source that has content elsewhere only the workspace's own fetches.
+        let late: Arc<dyn Source> = if source.is_lazy() { self.source(repo.path()) } else { source.clone() };
+        Making { stores: self, repo, source: &*late, manifest: &manifest, rules, progress }.table()
+    }
+
+    /// The workspaces on trees that stored content was converted for.
+    pub(crate) fn who_has_converted<'a>(
+        &self,
+        hash: &cas::Hash,
+        rows: &'a [WorkspaceRow],
+    ) -> Result<Vec<&'a WorkspaceRow>, Fault> {
+        let name = cas::hex(hash);
+        let artifacts = self.home.registry().artifacts().map_err(faults::registry)?;
+        let is_ours =
+            |file: &&Artifact| file.hash == name && (file.kind == TABLE || file.kind.starts_with(CONVERTED));
+        let trees: Vec<&str> = artifacts.iter().filter(is_ours).map(|file| file.tree.as_str()).collect();
+        Ok(rows.iter().filter(|row| trees.contains(&row.tree.as_str())).collect())
+    }
+
+    /// Makes the table of a workspace's tree again, and what is converted with it; when stored content is given, in
+    /// place of that.
+    ///
+    /// Errors: `StoreDamaged` when something else comes out, since rules or filters are no longer what they were.
+    pub(crate) fn converted_anew(&self, hash: Option<&cas::Hash>, row: &WorkspaceRow) -> Result<(), Fault> {
+        let commit = row.commit.as_deref().unwrap_or("HEAD");
+        let path = row.repo_path.as_deref().unwrap_or(Path::new(""));
+        let repo = Repository::open(path)?;
+        let tree = repo.resolve(Some(commit), None)?.tree;
+        if let Some(hash) = hash {
+            self.home.cas().remove(hash).map_err(|error| faults::cas(&error))?;
+            self.shared.forget_stored(hash);
+        }
+        let source: Arc<dyn Source> = self.source(path);
+        let made = self.make_table(&repo, &tree, &source, &Rules::of(&repo), row.base_time, &Silent)?;
+        if made.table.root.to_string() != row.tree {
+            let why = format!("the files of `{}` are no longer converted as they were", row.name);
+            return Err(Fault::new(Code::StoreDamaged, why).hint(
+                "set git's filters and line ends as they were when the workspace was made, then try again",
+            ));
+        }
+        self.keep_table(&made.table)?;
+        locked(&self.tables).remove(&made.table.root);
+        Ok(())
+    }
+
     /// Keeps a table and says which content belongs to it.
     fn keep_table(&self, table: &Table) -> Result<cas::Hash, Fault> {
         let hash = self.home.cas().put(&table.to_bytes()).map_err(|error| faults::cas(&error))?;
         if !table.is_empty() {
             let packs = table.packs.iter().enumerate();
-            let packs = packs.map(|(number, pack)| (format!("converted {number}"), cas::hex(pack)));
+            let packs = packs.map(|(number, pack)| (format!("{CONVERTED}{number}"), cas::hex(pack)));
             for (kind, hash) in packs.chain([(TABLE.to_owned(), cas::hex(&hash))]) {
                 let artifact = Artifact { tree: table.root.to_string(), kind, hash };
                 self.home.registry().put_artifact(&artifact).map_err(faults::registry)?;

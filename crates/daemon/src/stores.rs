@@ -133,6 +133,9 @@ impl Stores {
         let (Some(tree), Some(path)) = (Oid::from_hex(&row.tree), &row.repo_path) else {
             return Ok(Base::empty(row.uid, row.gid, row.base_time));
         };
+        if self.is_lost(&tree)? {
+            self.converted_anew(None, row)?;
+        }
         let source = self.source_of(&tree, path)?;
         let manifest = self.manifest(&tree, &*source, row.base_time, &Silent)?;
         Ok(Base::new(manifest, source, row.uid, row.gid))

@@ -31,6 +31,7 @@ mod cached_tree;
 mod delivery;
 mod fault;
 mod hash;
+mod lfs;
 mod pack;
 mod place;
 mod program;

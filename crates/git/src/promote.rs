@@ -73,6 +73,9 @@ pub fn promote(request: &PromoteRequest<'_>) -> Result<Promoted, Fault> {
         }
     };
     if before != Some(commit) {
+        if let Some(git_dir) = crate::place::git_dir(request.workspace) {
+            crate::lfs::bring(&git_dir, request.source)?;
+        }
         let (reference, source, parents) = (request.reference, request.source, parents.as_slice());
         let delivery =
             Delivery { scratch: &scratch, source, tips: &tips, reference, before, commit, parents, objects };

@@ -53,7 +53,7 @@ impl ConvertedSource {
 
     /// Content that Git LFS has, from the store or through the user's own filter.
     fn lfs_content(&self, id: &Oid, file: &File, path: &[u8]) -> Result<Vec<u8>, SourceError> {
-        let (tree, kind) = (self.table.root.to_string(), format!("converted {id}"));
+        let (tree, kind) = (self.table.root.to_string(), format!("{}{id}", super::CONVERTED));
         let registry = self.home.registry();
         // This tree has it, or another one.
         let known = registry.artifact(&tree, &kind).ok().flatten().into_iter();

@@ -68,6 +68,10 @@ impl Forest {
                 let name = cas::hex(&hash);
                 let of_hash = |row: &&WorkspaceRow| row.index_hash.as_ref() == Some(&name);
                 let users: Vec<&WorkspaceRow> = rows.iter().filter(of_hash).collect();
+                let converted = self.stores.who_has_converted(&hash, &rows)?;
+                if !converted.is_empty() {
+                    return first_that_can(&converted, |row| self.stores.converted_anew(Some(&hash), row));
+                }
                 match users.is_empty() && is_spare {
                     // It is made again when it is wanted.
                     true => self.stores.drop_stored(&hash),
