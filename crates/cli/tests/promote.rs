@@ -23,8 +23,8 @@ const CHURN: &str = r#"
 i=0
 while [ $i -lt 40 ]; do
   i=$((i + 1)); S=$(( (S * 1103515245 + 12345) % 2147483648 )); n=$((S / 65536 % 12)); d="d$((S / 1024 % 4))"
-  case $((S / 8 % 9)) in
-    0) mkdir -p "$d"; echo "$S" > "$d/f$n" ;;
+  case $((S / 8 % 13)) in
+    0) [ -f "$d" ] && rm "$d"; mkdir -p "$d"; echo "$S" > "$d/f$n" ;;
     1) rm -rf "$d/f$n" ;;
     2) [ -d "$d" ] && [ ! -e "e$n" ] && mv "$d" "e$n" ;;
     3) rm -f "l$n"; ln -s "target $S" "l$n" ;;
@@ -33,6 +33,10 @@ while [ $i -lt 40 ]; do
     6) mkdir -p deep/er; echo "$S" > "deep/er/x$n.o"; echo "$S" > "deep/er/x$n.c" ;;
     7) [ -f run.sh ] && chmod 644 run.sh ;;
     8) git add -A; [ $((S % 3)) = 0 ] && git commit -q -m "inner $i" ;;
+    9) rm -rf "$d"; echo "file $S" > "$d" ;;
+    10) [ -f "$d/f$n" ] && { rm "$d/f$n"; ln -s "../a.txt" "$d/f$n"; } ;;
+    11) rm -rf "e$n"; mkdir -p "e$n/f$n"; printf 'one\r\ntwo $Id$\n' > "e$n/f$n/x" ;;
+    12) [ -f a.txt ] && git mv a.txt "m$n" && cp "m$n" a.txt ;;
   esac; :
 done
 "#;

@@ -42,7 +42,8 @@ fn earliest(workspace: &Workspace, now: &Past, step: Step) -> Result<Option<Past
             break;
         }
         let Some(to) = at.undo_target() else { break };
-        let past = workspace.past(to)?;
+        // What cannot be shown any more cannot be gone to either: that is told by who tries.
+        let Ok(past) = workspace.past(to) else { break };
         if !is_refresh(&past, now)? {
             break;
         }

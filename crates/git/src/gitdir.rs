@@ -187,6 +187,10 @@ fn config(spec: &GitDirSpec) -> Vec<u8> {
     if let Some(program) = &spec.fsmonitor {
         config.value("fsmonitor", path_bytes(program));
         config.value("untrackedCache", b"true");
+        // Told what changed, git has nothing to look at in threads of its own; starting them costs more than all the rest.
+        config.value("preloadIndex", b"false");
+        config.section("index", None);
+        config.value("threads", b"true");
     }
     if spec.format != ObjectFormat::Sha1 {
         config.section("extensions", None);

@@ -29,6 +29,9 @@ const STAT_BYTES: usize = 40;
 /// The flags' field for the length of a name; longer ones store this and are ended by their NUL.
 const NAME_LENGTH_MAX: usize = 0xFFF;
 
+/// Entries that are worth a thread to read them; an index of two such blocks says where each begins.
+const BLOCK: u32 = 10_000;
+
 /// What `lstat` will say about a path.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct IndexStat {
@@ -96,6 +99,10 @@ pub(crate) struct IndexWriter {
     last_path: std::ops::Range<usize>,
     /// Content of the FSMN extension; empty for none.
     fsmonitor: Vec<u8>,
+    /// Where each [`BLOCK`] of entries begins.
+    blocks: Vec<u32>,
+    /// Signatures and lengths of the extensions so far.
+    extensions: Vec<u8>,
 }
 
 impl IndexWriter {
@@ -105,7 +112,15 @@ impl IndexWriter {
         out.extend_from_slice(b"DIRC");
         out.extend_from_slice(&2_u32.to_be_bytes());
         out.extend_from_slice(&0_u32.to_be_bytes());
-        Self { format, out, entries: 0, last_path: 0..0, fsmonitor: Vec::new() }
+        Self {
+            format,
+            out,
+            entries: 0,
+            last_path: 0..0,
+            fsmonitor: Vec::new(),
+            blocks: Vec::new(),
+            extensions: Vec::new(),
+        }
     }
 
     /// Number of entries so far.
@@ -120,8 +135,11 @@ impl IndexWriter {
             return Err(IndexError::OutOfOrder(name()));
         }
         let mode = mode_of(entry.kind).ok_or_else(|| IndexError::Directory(name()))?;
-        self.entries = self.entries.checked_add(1).ok_or(IndexError::TooMany)?;
         let start = self.out.len();
+        if self.entries.is_multiple_of(BLOCK) {
+            self.blocks.push(u32::try_from(start).map_err(|_| IndexError::TooMany)?);
+        }
+        self.entries = self.entries.checked_add(1).ok_or(IndexError::TooMany)?;
         self.out.extend_from_slice(&stat_fields(&entry.stat, mode));
         self.out.extend_from_slice(entry.oid.as_bytes());
         let length = entry.path.len().min(NAME_LENGTH_MAX) as u16;
@@ -151,27 +169,50 @@ impl IndexWriter {
     /// Ends the index; `trees` becomes the TREE extension, which spares the first `git status` the walk over HEAD.
     pub(crate) fn finish(mut self, trees: Option<&CachedTrees>) -> Vec<u8> {
         self.out[8..12].copy_from_slice(&self.entries.to_be_bytes());
+        let end = self.out.len() as u32;
+        let is_large = self.entries >= 2 * BLOCK;
+        if is_large {
+            let body = self.block_table();
+            self.extension(b"IEOT", &body);
+        }
         if let Some(trees) = trees {
-            let at = self.out.len();
-            self.out.extend_from_slice(b"TREE\0\0\0\0");
-            trees.write(&mut self.out);
-            let length = (self.out.len() - at - 8) as u32;
-            self.out[at + 4..at + 8].copy_from_slice(&length.to_be_bytes());
+            let mut body = Vec::new();
+            trees.write(&mut body);
+            self.extension(b"TREE", &body);
         }
         if !self.fsmonitor.is_empty() {
-            self.out.extend_from_slice(b"FSMN");
-            self.out.extend_from_slice(&(self.fsmonitor.len() as u32).to_be_bytes());
-            self.out.append(&mut self.fsmonitor);
+            let body = std::mem::take(&mut self.fsmonitor);
+            self.extension(b"FSMN", &body);
             if let Some(trees) = trees {
                 let body = untracked::extension(self.format, trees);
-                self.out.extend_from_slice(b"UNTR");
-                self.out.extend_from_slice(&(body.len() as u32).to_be_bytes());
-                self.out.extend_from_slice(&body);
+                self.extension(b"UNTR", &body);
             }
+        }
+        if is_large {
+            let sum = self.format.hash(&[&self.extensions]);
+            self.extension(b"EOIE", &[&end.to_be_bytes()[..], sum.as_bytes()].concat());
         }
         let trailer = self.format.hash(&[&self.out]);
         self.out.extend_from_slice(trailer.as_bytes());
         self.out
+    }
+
+    /// Which entries begin where, so that several threads can read them: version 1, then offset and number of each block.
+    fn block_table(&self) -> Vec<u8> {
+        let mut body = 1_u32.to_be_bytes().to_vec();
+        for (at, offset) in self.blocks.iter().enumerate() {
+            let count = BLOCK.min(self.entries - at as u32 * BLOCK);
+            body.extend_from_slice(&offset.to_be_bytes());
+            body.extend_from_slice(&count.to_be_bytes());
+        }
+        body
+    }
+
+    fn extension(&mut self, signature: &[u8; 4], body: &[u8]) {
+        let head = [&signature[..], &(body.len() as u32).to_be_bytes()].concat();
+        self.extensions.extend_from_slice(&head);
+        self.out.extend_from_slice(&head);
+        self.out.extend_from_slice(body);
     }
 }
 
@@ -254,6 +295,33 @@ mod tests {
         assert!(writer.push(&IndexEntry { kind: TreeKind::Dir, ..entry(b"c") }).is_err());
         writer.push(&entry(b"b/c")).expect("third");
         assert_eq!(writer.entries(), 2);
+    }
+
+    #[test]
+    fn a_large_index_says_where_its_blocks_are_and_git_reads_it_in_threads() {
+        let dir = tempfile::tempdir().expect("a directory can be made");
+        let git = |args: &[&str]| {
+            let mut command = std::process::Command::new("git");
+            let said = command.arg("-C").arg(dir.path()).args(args).output().expect("git runs");
+            assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+            String::from_utf8(said.stdout).expect("git says text")
+        };
+        for format in [ObjectFormat::Sha1, ObjectFormat::Sha256] {
+            let _ = std::fs::remove_dir_all(dir.path().join(".git"));
+            git(&["init", "-q", &format!("--object-format={}", format.name())]);
+            let paths: Vec<String> = (0..2 * BLOCK + 500).map(|number| format!("d/{number:07}")).collect();
+            let mut writer = IndexWriter::new(format, paths.len());
+            for path in &paths {
+                let (oid, stat) = (format.hash(&[path.as_bytes()]), IndexStat::default());
+                let entry = IndexEntry { path: path.as_bytes(), kind: TreeKind::File, oid, stat };
+                writer.push(&entry).expect("in order");
+            }
+            let bytes = writer.finish(None);
+            let state = read(&bytes, format).expect("it is an index");
+            assert!(state.had_end_of_index_marker() && state.had_offset_table());
+            std::fs::write(dir.path().join(".git/index"), bytes).expect("it is written");
+            assert_eq!(git(&["-c", "index.threads=4", "ls-files"]), paths.join("\n") + "\n");
+        }
     }
 
     #[test]
