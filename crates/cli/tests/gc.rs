@@ -302,6 +302,8 @@ fn records_that_no_state_needs_go_with_a_plan_and_the_log_begins_later() {
     home.weald(&["config", "snapshots.seal", "on"]).ok();
     home.weald(&["config", "gc.background", "off"]).ok();
     std::fs::write(home.at("a").join("early"), "of the first segment").unwrap();
+    let anchored = || home.weald(&["anchor", "a", "--json"]).json()["anchor"].as_str().unwrap().to_owned();
+    let early = anchored();
     fill_segments(&big, 2, 1);
     let kept = snapshot(&home, "a", "kept");
     fill_segments(&big, 1, 2);
@@ -314,7 +316,7 @@ fn records_that_no_state_needs_go_with_a_plan_and_the_log_begins_later() {
     std::fs::write(home.at("a").join("late"), "behind it").unwrap();
     let before = log_segments(&home);
     assert!(before >= 3, "{before} segments");
-    let anchor = home.weald(&["anchor", "a", "--json"]).json()["anchor"].as_str().unwrap().to_owned();
+    let anchor = anchored();
     let plan = plan(&home);
     assert!(kinds(&plan).contains(&"records".to_owned()), "{plan}");
     let run = home.weald(&["gc", "run", &id(&plan), "--json"]).json();
@@ -325,7 +327,11 @@ fn records_that_no_state_needs_go_with_a_plan_and_the_log_begins_later() {
         assert_eq!(std::fs::read_to_string(home.at("a").join("early")).unwrap(), "of the first segment");
         assert_eq!(std::fs::read_to_string(home.at("a").join("late")).unwrap(), "behind it");
         sound(&home);
-        home.weald(&["verify", "a", "--anchor", &anchor]).ok();
+        let verified = home.weald(&["verify", "a", "--anchor", &anchor, "--anchor", &early, "--json"]).json();
+        assert_eq!((&verified["ok"], &verified["given_up"][0]["anchors_before"]), (&true.into(), &1.into()));
+        let said = home.weald(&["verify", "a", "--anchor", &early]).ok();
+        assert!(said.contains("1 anchor from before can be compared with nothing"), "{said}");
+        assert!(home.weald(&["log", "a"]).ok().contains("were given up"));
         home.weald(&["restore", "a@{op 100}"]).fault("W0044");
         assert!(home.weald(&["log", "a", "--limit", "5"]).ok().lines().count() >= 2);
         home.weald(&["daemon", "restart"]).ok();

@@ -46,9 +46,12 @@ pub(crate) fn stream(
     let entry = forest.find(&ask.target)?;
     let filter = Filter::new(ask, &entry)?;
     let workspace = entry.load(&forest.stores)?;
+    let begin =
+        workspace.shared().given_up(entry.id).map_err(|error| faults::errno("reading a log", error))?;
+    let given_up = begin.map_or(0, |head| head.seq);
     let mut sink = Sink { stream, batch: Vec::new(), lines: 0 };
     match run(&entry, workspace, ask, &filter, &mut sink) {
-        Ok(last_record) => Ok(Some(LogEnd { lines: sink.lines, last_record })),
+        Ok(last_record) => Ok(Some(LogEnd { lines: sink.lines, last_record, given_up })),
         Err(Broken::Gone) => Ok(None),
         Err(Broken::Failed(fault)) => Err(fault),
     }

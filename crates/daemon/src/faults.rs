@@ -116,7 +116,7 @@ pub(crate) fn built(error: &ManifestError) -> Fault {
 
 /// A past some of whose content is gone.
 pub(crate) fn given_back() -> Fault {
-    Fault::new(Code::ContentGivenBack, "content of that state was given back by `weald gc run`")
+    Fault::new(Code::ContentGivenBack, "that state is outside what is kept, and some of it was given back")
         .hint("what is kept: weald history, and every moment inside `weald config history.window`")
 }
 

@@ -17,7 +17,7 @@ mod journal;
 mod proof;
 
 pub use journal::{LogEnd, LogLine, ReadsLogged};
-pub use proof::{Anchored, SignedAnchor, Verification, VerifyProblem};
+pub use proof::{Anchored, LogBegin, SignedAnchor, Verification, VerifyProblem};
 
 /// A moment in time, RFC 3339 in JSON, seconds since 1970 in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

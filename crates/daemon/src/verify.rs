@@ -7,7 +7,7 @@
 use crate::entry::Entry;
 use crate::forest::Forest;
 use crate::refs::Spot;
-use crate::report::{SignedAnchor, Verification, VerifyProblem};
+use crate::report::{LogBegin, SignedAnchor, Verification, VerifyProblem};
 use crate::{anchor, card, faults};
 use heal::Damage;
 use std::collections::{BTreeMap, BTreeSet};
@@ -217,7 +217,14 @@ impl Round<'_> {
     ) -> Option<VerifiedLog> {
         let (stores, name) = (&self.forest.stores, self.names.get(&id).cloned());
         let entry = self.forest.by_id(id);
-        let heads = self.heads(id, entry.as_deref(), given);
+        let mut heads = self.heads(id, entry.as_deref(), given);
+        if let Ok(Some(gone)) = stores.shared.given_up(id) {
+            let all = heads.len();
+            heads.retain(|(head, _)| head.seq > gone.seq);
+            let anchors_before = (all - heads.len()) as u64;
+            let begin = LogBegin { workspace: name.clone(), last_record: gone.seq, anchors_before };
+            self.report.given_up.push(begin);
+        }
         self.report.checked_anchors += heads.len() as u64;
         let loaded = entry.as_ref().and_then(|entry| entry.loaded());
         let head = loaded.as_ref().map(|workspace| || workspace.head());

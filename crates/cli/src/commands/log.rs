@@ -15,6 +15,7 @@ pub(super) fn run(context: &Context, args: LogArgs) -> Result<Outcome, Fault> {
         return switch(context, args.workspace, reads == "on");
     }
     let now = jiff::Zoned::now();
+    let is_filtered = args.since.is_some() || args.limit.is_some();
     let moment = |text: Option<String>| text.map(|text| time_of(&text, &now)).transpose();
     let directory = std::env::current_dir().ok().map(|path| Bytes(path.into_os_string().into_vec()));
     let request = Request::Log(LogRequest {
@@ -37,7 +38,11 @@ pub(super) fn run(context: &Context, args: LogArgs) -> Result<Outcome, Fault> {
         Line::Log { lines } => output::lines(lines.iter().map(|line| one(line, context.json, &now))),
         _ => true,
     };
-    let _end: Option<LogEnd> = context.converse(request, &mut show)?;
+    let end: Option<LogEnd> = context.converse(request, &mut show)?;
+    if let Some(end) = end.filter(|end| end.given_up > 0 && !is_filtered && !context.json) {
+        let text = format!("the records up to {} were given up", words::grouped(end.given_up));
+        output::text_line(&output::faint(&text));
+    }
     Ok(Outcome::Yes)
 }
 

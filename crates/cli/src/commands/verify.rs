@@ -6,7 +6,7 @@ use crate::failure::Outcome;
 use crate::{output, words};
 use weald_daemon::protocol::Request;
 use weald_daemon::refs::Spot;
-use weald_daemon::report::{Verification, VerifyProblem};
+use weald_daemon::report::{LogBegin, Verification, VerifyProblem};
 use weald_daemon::signing;
 use weald_model::Fault;
 
@@ -39,6 +39,9 @@ fn show(found: &Verification) {
     if found.more_problems > 0 {
         output::text_line(&format!("and {} more", words::grouped(found.more_problems)));
     }
+    for log in &found.given_up {
+        output::text_line(&output::faint(&words::harmless(&begin(log))));
+    }
     let healed = found.problems.iter().filter(|problem| problem.is_healed).count() as u64;
     if healed > 0 {
         output::text_line(&format!("{} healed", words::count(healed, "file")));
@@ -60,6 +63,16 @@ fn show(found: &Verification) {
         let text = format!("{} not checked: weald verify --signatures", words::count(unchecked, "signature"));
         output::text_line(&output::faint(&text));
     }
+}
+
+fn begin(log: &LogBegin) -> String {
+    let name = log.workspace.as_deref().unwrap_or("a log");
+    let records = words::grouped(log.last_record);
+    let anchors = match log.anchors_before {
+        0 => String::new(),
+        count => format!("; {} from before can be compared with nothing", words::count(count, "anchor")),
+    };
+    format!("{name}: the records up to {records} were given up{anchors}")
 }
 
 fn signatures(found: &Verification) -> String {

@@ -38,6 +38,9 @@ pub struct LogEnd {
     pub lines: u64,
     /// The last record that was looked at.
     pub last_record: u64,
+    /// The last record that was given up; 0 when the log has all.
+    #[serde(default)]
+    pub given_up: u64,
 }
 
 /// Answer to log --reads.

@@ -20,6 +20,17 @@ pub struct VerifyProblem {
     pub is_healed: bool,
 }
 
+/// A log whose first records were given up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogBegin {
+    /// Its workspace; null when it has no name any more.
+    pub workspace: Option<String>,
+    /// The last record that was given up.
+    pub last_record: u64,
+    /// Anchors and kept heads from before, which could be compared with nothing.
+    pub anchors_before: u64,
+}
+
 /// Answer to verify.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Verification {
@@ -40,6 +51,9 @@ pub struct Verification {
     pub signed_anchors: Vec<SignedAnchor>,
     /// Signatures that were checked.
     pub checked_signatures: u64,
+    /// Logs whose first records were given up: what is before cannot be verified.
+    #[serde(default)]
+    pub given_up: Vec<LogBegin>,
     /// What is wrong; at most a thousand are listed.
     pub problems: Vec<VerifyProblem>,
     /// Problems there was no room to list.

@@ -224,6 +224,11 @@ fn a_fork_of_a_snapshot_interrupted_anywhere_is_there_or_absent() {
     everywhere(Operation::ForkAt);
 }
 
+#[test]
+fn giving_up_records_interrupted_anywhere_takes_nothing_that_stays() {
+    everywhere(Operation::GiveUp);
+}
+
 /// Lesson: a gc that deleted first and wrote tombstones after.
 #[test]
 fn giving_back_interrupted_anywhere_takes_nothing_that_stays() {

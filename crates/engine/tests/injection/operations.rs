@@ -25,6 +25,7 @@ pub(crate) enum Operation {
     Seal,
     Move,
     DropChunks,
+    GiveUp,
 }
 
 type Done = Result<Option<Arc<Workspace>>, Errno>;
@@ -41,6 +42,7 @@ impl Operation {
                 own.drop_snapshot(&USER, NEW).unwrap();
             }
             Operation::Move => seal(own, NEW).unwrap(),
+            Operation::GiveUp => prepare_giving_up(scene),
             Operation::DropChunks => {
                 seal(own, OLD).unwrap();
                 seal(own, NEW).unwrap();
@@ -113,6 +115,11 @@ impl Operation {
                 own.move_content(&placed, &|| false, &|work| work())?;
             }
             Operation::DropChunks => drop_chunks(&own)?,
+            Operation::GiveUp => {
+                drop(own);
+                give_up(scene)?;
+                return Ok(None);
+            }
             Operation::Remove => {
                 scene.fork = None;
                 match scene.logs.remove(FORK) {
@@ -135,6 +142,45 @@ fn give_back(scene: &Scene) -> Result<u64, Errno> {
         workspace.snapshots().iter().for_each(|listed| reach.point(listed.point));
     }
     reach.finish().map_err(|error| refused(&error))?.give_back()
+}
+
+/// Many small writes, a sealed snapshot behind them, and a fork of that instead of the one from before.
+fn prepare_giving_up(scene: &mut Scene) {
+    scene.fork = None;
+    scene.logs.remove(FORK).unwrap();
+    let own = scene.own().clone();
+    let small = own.lookup(Ino::ROOT, b"small").unwrap().ino;
+    for number in 0..16u64 {
+        own.write(&USER, small, number * 350, &[number as u8; 500]).unwrap();
+    }
+    let floor = SnapshotId(3);
+    own.snapshot(&USER, floor, "floor", &[], Occasion::Asked).unwrap();
+    for id in [OLD, NEW, floor] {
+        seal(&own, id).unwrap();
+    }
+    let fork = own.fork(FORK, b"fork").unwrap();
+    fork.sync().unwrap();
+    scene.fork = Some(fork);
+    assert!(own.shared().given_up(own.id()).unwrap().is_none());
+}
+
+fn give_up(scene: &Scene) -> Result<(), Errno> {
+    let family: Vec<Arc<Workspace>> = [scene.own()].into_iter().chain(&scene.fork).cloned().collect();
+    family.iter().try_for_each(|workspace| workspace.finish_giving_back())?;
+    let mut reach = Reach::begin(family.clone(), |_| true);
+    for workspace in &family {
+        workspace.snapshots().iter().for_each(|listed| reach.snapshot(listed));
+        reach.point(workspace.present());
+    }
+    let shortening = reach.shorten(scene.own())?;
+    let unreached = reach.finish().map_err(|error| refused(&error))?;
+    if let Some(shortening) = shortening {
+        assert!(unreached.give_up(&shortening, &|work| work())?.is_some(), "nobody reads");
+    }
+    scene.own().sync()?;
+    let is_given_up = scene.own().shared().given_up(scene.own().id())?.is_some();
+    assert!(is_given_up, "the first segments are no longer in the log");
+    Ok(())
 }
 
 fn seal(workspace: &Workspace, id: SnapshotId) -> Result<(), Errno> {
