@@ -138,7 +138,13 @@ impl Place<'_> {
             }
             edits.extend(paths.into_iter().map(|path| (path, Edit::There)));
         }
-        Ok((!edits.iter().any(|(path, edit)| *edit == Edit::There && is_odd(path))).then_some(edits))
+        let is_plain = |(path, edit): (&Vec<u8>, &Edit)| match edit {
+            Edit::There => !is_odd(path),
+            // Attributes that are only in the index count for what is added, too.
+            Edit::Gone | Edit::Never => !path.ends_with(b".gitattributes"),
+            Edit::Staged(..) => true,
+        };
+        Ok(edits.iter().all(is_plain).then_some(edits))
     }
 
     /// Whether no setting and no file with attributes outside of the tree is in the way.

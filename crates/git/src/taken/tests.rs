@@ -101,6 +101,7 @@ fn change(root: &Path, dice: &mut Dice) {
             git(root, &["add", "-A"]);
             git(root, &["commit", "-q", "--allow-empty", "-m", "inner"]);
         }
+        15 if dice.roll(3) == 0 => clear(&root.join(".gitattributes")),
         15 => {
             let lines =
                 ["* text=auto\n", "*.c text eol=crlf\n", "*.c ident\n", "*.c -text\n", "*.c filter=none\n"];
@@ -173,7 +174,12 @@ fn what_is_not_plain_is_left_to_git() {
         assert!(both(root).0.is_some(), "there is nothing to convert");
         clear(&root.join(".gitattributes"));
     }
+    fs::write(root.join(".gitattributes"), "* text=auto\n").expect("it is written");
+    git(root, &["add", "-A"]);
+    clear(&root.join(".gitattributes"));
     fs::write(root.join("file"), "one\r\n").expect("it is written");
+    assert!(both(root).0.is_none(), "what is only in the index counts, too");
+    git(root, &["rm", "-r", "-f", "-q", "--cached", "."]);
     git(root, &["config", "core.autocrlf", "input"]);
     assert!(both(root).0.is_none());
     git(root, &["config", "--unset", "core.autocrlf"]);
