@@ -17,13 +17,15 @@
 
 use crate::content::Extent;
 use crate::content::Origin as From;
-use crate::history::{Point, Snapshot};
+use crate::history::{Point, Seal, Snapshot};
 use crate::past::Past;
 use crate::record::{Change, Record, Stored};
 use crate::replay::{Replay, state_at};
+use crate::seal::Store;
 use crate::state::State;
 use crate::workspace::{OpenError, Workspace};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::ops::RangeInclusive;
 use std::sync::{Arc, PoisonError};
 use weald_model::{Caller, Errno, Result, Timestamp, WorkspaceId};
 use weald_store::log::format::{ENTRY_HEADER_BYTES, Position};
@@ -58,7 +60,7 @@ pub struct Reach {
     /// Points whose states stay and are yet to be looked at.
     points: BTreeSet<Point>,
     /// Those of them that can be had without any record,
-    sealed: BTreeSet<Point>,
+    sealed: BTreeMap<Point, Seal>,
     /// as long as they are listed; these stay also when they are not.
     hard: BTreeSet<Point>,
     /// Of logs of which segments of records may go: data in those before this one, and how much of it is reached.
@@ -106,7 +108,7 @@ impl Reach {
             .collect();
         let staying = members.iter().filter(|member| present(member.workspace.id()));
         let presents = staying.map(|member| member.workspace.now_past()).collect();
-        let (live, points, sealed) = (HashMap::new(), BTreeSet::new(), BTreeSet::new());
+        let (live, points, sealed) = (HashMap::new(), BTreeSet::new(), BTreeMap::new());
         let hard = BTreeSet::new();
         Self {
             members,
@@ -132,11 +134,33 @@ impl Reach {
     /// nothing was named.
     pub(crate) fn first_needed(&self, log: WorkspaceId) -> Result<Option<u64>> {
         let range = Point { log, seq: 0 }..=Point { log, seq: u64::MAX };
-        let is_hard = |point: &&Point| !self.sealed.contains(*point) || self.hard.contains(*point);
-        let named = self.points.range(range).find(is_hard).map(|point| point.seq);
+        let is_hard = |point: &&Point| !self.sealed.contains_key(*point) || self.hard.contains(*point);
+        let named = self.points.range(range.clone()).find(is_hard).map(|point| point.seq);
+        let Some(named) = named else { return Ok(None) };
+        let named = named.min(self.first_broken(range)?.map_or(u64::MAX, |point| point.seq));
         let forks = self.members.iter().flat_map(|member| member.workspace.lineage());
         let forked = forks.filter(|point| point.log == log).map(|point| point.seq).min();
-        Ok(named.map(|named| forked.map_or(named, |forked| named.min(forked))))
+        Ok(Some(forked.map_or(named, |forked| named.min(forked))))
+    }
+
+    /// The first sealed snapshot that is not all there: chunks of one that only a fork of an older past lists may have gone.
+    fn first_broken(&self, range: RangeInclusive<Point>) -> Result<Option<Point>> {
+        let Some(member) = self.members.first() else { return Ok(None) };
+        let chunks = &member.workspace.shared.chunks;
+        let (store, mut seen) = (Store::new(chunks), HashSet::new());
+        for (point, seal) in self.sealed.range(range) {
+            self.go_on(RECORDS_BETWEEN_LOOKS)?;
+            let mut is_there = true;
+            let looked =
+                crate::seal::reach(&store, &seal.root, &seal.checkpoint, &mut seen, &mut |hash, _| {
+                    is_there &= chunks.has(hash)?;
+                    Ok(())
+                });
+            if looked.is_err() || !is_there {
+                return Ok(Some(*point));
+            }
+        }
+        Ok(None)
     }
 
     pub(crate) fn is_named(&self, point: Point) -> bool {
@@ -162,9 +186,13 @@ impl Reach {
     /// A snapshot that a workspace lists stays.
     pub fn snapshot(&mut self, snapshot: &Snapshot) {
         self.points.insert(snapshot.point);
-        if let (Some(seal), Some(member)) = (snapshot.seal, self.members.first()) {
-            self.sealed.insert(snapshot.point);
-            member.workspace.shared.add_checkpoint(snapshot.point, seal.checkpoint);
+        match (snapshot.seal, self.members.first()) {
+            (Some(seal), Some(member)) => {
+                self.sealed.insert(snapshot.point, seal);
+                member.workspace.shared.add_checkpoint(snapshot.point, seal.checkpoint);
+            }
+            // A fork that was made before it was sealed does not know that it is.
+            _ => _ = self.hard.insert(snapshot.point),
         }
     }
 

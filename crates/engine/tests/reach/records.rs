@@ -104,6 +104,40 @@ fn records_that_a_fork_a_window_or_a_restore_needs_stay() {
 }
 
 #[test]
+fn records_of_a_snapshot_that_a_fork_lists_unsealed_or_whose_chunks_went_stay() {
+    let mut home = Home::new();
+    for round in 0..5 {
+        for number in 0..12 {
+            home.take(&Step::Write { stem: 0, file: number % 3, offset: (round * 500) as u64, len: 1_500 });
+        }
+        home.take(&Step::Snapshot { stem: 0 });
+    }
+    home.take(&Step::Fork { stem: 0 });
+    (0..5).for_each(|which| home.take(&Step::Seal { stem: 0, which }));
+    let before = segments(&home);
+    home.gc(0, u64::MAX, |_| ()).unwrap();
+    // The first of them is the floor, and no later one: the fork was made before they were sealed.
+    assert_eq!(segments(&home), before - 1);
+    home.take(&Step::Restart);
+    home.check();
+
+    let mut home = Home::new();
+    long(&mut home, 5);
+    let listed = home.stem(0).present();
+    (0..4).for_each(|_| home.take(&Step::Drop { stem: 0, which: 0 }));
+    home.drop_chunks().unwrap();
+    // It lists again what was dropped since, and has it from the records alone.
+    let which = home.points(0).iter().position(|point| *point == listed).unwrap() + 1;
+    home.take(&Step::ForkAt { stem: 0, which });
+    assert_eq!(home.stem(1).snapshots().len(), 5);
+    let before = segments(&home);
+    home.gc(0, u64::MAX, |_| ()).unwrap();
+    assert_eq!(segments(&home), before, "the chunks of what the fork lists are gone");
+    home.take(&Step::Restart);
+    home.check();
+}
+
+#[test]
 fn what_is_brought_back_meanwhile_keeps_its_records() {
     let mut home = Home::new();
     long(&mut home, 6);
