@@ -4,7 +4,8 @@
 
 mod support;
 
-use std::path::Path;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
 use support::{Home, wait_for};
 use weald_testkit::server::{Failing, Server};
 
@@ -191,6 +192,65 @@ fn content_is_fetched_ahead_until_all_is_here_and_then_the_network_may_go() {
     assert_eq!(home.run(&at, sizes).ok(), "15\n8\n");
     let info = home.weald(&["info", "w"]).ok();
     assert!(info.contains("82 of 82 files"), "{info}");
+}
+
+/// The content packs of a home.
+fn packs(home: &Home) -> Vec<PathBuf> {
+    let all = std::fs::read_dir(home.home().join("content")).unwrap().map(|one| one.unwrap().path());
+    all.filter(|path| path.extension().is_some_and(|end| end == "wc")).collect()
+}
+
+/// A workspace whose content was fetched and copied into a pack.
+fn packed() -> (Home, Server) {
+    let home = Home::new();
+    home.weald(&["config", "fetch.pack", "on"]).ok();
+    let server = served(&home);
+    create(&home, &server, &[]);
+    wait_for("the pack", || packs(&home).len() == 1);
+    (home, server)
+}
+
+#[test]
+fn fetched_content_is_copied_into_a_pack_whose_damage_is_told_and_never_served() {
+    let (home, _server) = packed();
+    home.weald(&["verify", "--all"]).ok();
+    let pack = packs(&home).remove(0);
+    let file = std::fs::File::options().write(true).open(&pack).unwrap();
+    file.write_all_at(&[0xff; 200], 64).unwrap();
+    let found = home.weald(&["verify", "--all", "--json"]);
+    let found: serde_json::Value = serde_json::from_str(&found.out).unwrap();
+    let problems = found["problems"].as_array().unwrap();
+    assert!(!problems.is_empty(), "{found}");
+    for problem in problems {
+        assert_eq!(problem["file"].as_str(), pack.to_str());
+        assert_eq!(problem["fix"], "weald verify --all --heal");
+    }
+    assert_eq!(
+        home.run(&home.at("w"), "cat a/* b/deep/* b/moved | sort | head -n 2").ok(),
+        "changed\ndeep 1\n"
+    );
+    home.weald(&["verify", "--all", "--heal"]).ok();
+    assert!(packs(&home).is_empty(), "the source has it all");
+    home.weald(&["verify", "--all"]).ok();
+    assert_eq!(home.run(&home.at("w"), "cat a/f1").ok(), "file 1\nchanged\n");
+}
+
+#[test]
+fn a_pack_of_content_goes_when_no_workspace_is_on_its_tree() {
+    let (home, _server) = packed();
+    let kinds = || {
+        let plan = home.weald(&["gc", "plan", "--json"]).json();
+        let items = plan["items"].as_array().unwrap().clone();
+        let packs = items.iter().filter(|item| item["kind"] == "content_pack").count();
+        (plan["id"].as_str().unwrap().to_owned(), packs)
+    };
+    assert_eq!(kinds().1, 0);
+    home.weald(&["remove", "w"]).ok();
+    home.weald(&["trash", "empty"]).ok();
+    let (plan, packs_planned) = kinds();
+    assert_eq!(packs_planned, 1);
+    home.weald(&["gc", "run", &plan]).ok();
+    assert!(packs(&home).is_empty());
 }
 
 #[test]

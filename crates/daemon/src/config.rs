@@ -39,6 +39,8 @@ pub(crate) struct Config {
     pub(crate) prefetch: bool,
     /// Bytes of a clone after which that ends.
     pub(crate) prefetch_bytes_max: u64,
+    /// What was fetched is copied into content packs.
+    pub(crate) pack: bool,
     /// What nobody needs is given back by itself.
     pub(crate) gc: bool,
     /// Seconds between two looks for it.
@@ -97,6 +99,7 @@ impl ConfigFile {
             seal: value("snapshots.seal")?.is_on(),
             prefetch: value("fetch.prefetch")?.is_on(),
             prefetch_bytes_max: value("fetch.prefetch_max")?.number(),
+            pack: value("fetch.pack")?.is_on(),
             gc: value("gc.background")?.is_on(),
             gc_every_secs: value("gc.every")?.number(),
             free_bytes_min: value("disk.free_min")?.number(),

@@ -4,6 +4,7 @@ use std::path::Path;
 use weald_engine::OpenError;
 use weald_model::{Code, Errno, Fault};
 use weald_store::cas::CasError;
+use weald_store::content_packs::ContentPackError;
 use weald_store::home::{HomeError, HomeManifestError};
 use weald_store::log::LogError;
 use weald_store::manifest::ManifestError;
@@ -91,6 +92,17 @@ pub(crate) fn cas(error: &CasError) -> Fault {
         Errno::NoSpace | Errno::Quota => disk_full(&error.to_string()),
         Errno::ReadOnly => Fault::new(Code::HomeReadOnly, error.to_string()),
         _ => Fault::new(Code::StoreDamaged, error.to_string()),
+    }
+}
+
+/// Content packs that could not be looked at or removed.
+pub(crate) fn content_pack(error: &ContentPackError) -> Fault {
+    match error {
+        ContentPackError::Io { path, error } => Fault::host(&path.display().to_string(), error),
+        ContentPackError::Damaged { .. } | ContentPackError::Version { .. } => {
+            Fault::new(Code::StoreDamaged, error.to_string())
+                .hint("its source has all that is in it: weald verify --all --heal")
+        }
     }
 }
 

@@ -43,6 +43,7 @@ mod mounting;
 mod occupants;
 mod open_files;
 mod overlook;
+mod packing;
 mod patch;
 mod pins;
 mod programs;

@@ -544,6 +544,8 @@ pub enum GcKind {
     Temporary,
     /// Chunks that no sealed snapshot and no log names.
     Chunk,
+    /// A copy of a source's content.
+    ContentPack,
 }
 
 /// One thing a plan takes away.

@@ -6,13 +6,14 @@
 //! handle, so closing disturbs nobody.
 
 use crate::fetching::Fetcher;
-use crate::{locked, memory};
-use std::collections::HashMap;
+use crate::{locked, memory, note};
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 use weald_git::{GitSource, Repository};
 use weald_model::{Env, Oid, Source, SourceError, TreeEntry, Wait};
+use weald_store::content_packs::ContentPacks;
 
 /// Between two looks for idle repositories: one is closed when it was not used between two of them.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
@@ -22,14 +23,15 @@ pub(crate) struct Sources {
     /// The directory of Weald's own clones. These alone are written to, and so can be lazy.
     clones: PathBuf,
     env: Arc<dyn Env>,
+    packs: Arc<ContentPacks>,
     by_path: Mutex<HashMap<PathBuf, Arc<LateSource>>>,
     closer: Arc<Closer>,
 }
 
 impl Sources {
-    /// Knows none yet. `clones` is the directory of Weald's own clones.
-    pub(crate) fn new(clones: PathBuf, env: Arc<dyn Env>) -> Self {
-        Self { clones, env, by_path: Mutex::default(), closer: Arc::default() }
+    /// Knows none yet. `clones` is the directory of Weald's own clones; what `packs` have is read from there.
+    pub(crate) fn new(clones: PathBuf, env: Arc<dyn Env>, packs: Arc<ContentPacks>) -> Self {
+        Self { clones, env, packs, by_path: Mutex::default(), closer: Arc::default() }
     }
 
     /// Those that were asked for so far, by path.
@@ -46,7 +48,9 @@ impl Sources {
                 path: path.to_owned(),
                 opened: Mutex::default(),
                 closer: self.closer.clone(),
+                packs: self.packs.clone(),
                 fetcher: path.starts_with(&self.clones).then(|| Fetcher::new(path, self.env.clone())),
+                told: Mutex::default(),
                 me: me.clone(),
             })
         };
@@ -65,8 +69,11 @@ pub(crate) struct LateSource {
     path: PathBuf,
     opened: Mutex<Option<Opened>>,
     closer: Arc<Closer>,
+    packs: Arc<ContentPacks>,
     /// Brings what a clone left out. None: what is missing stays so.
     fetcher: Option<Arc<Fetcher>>,
+    /// Packs whose damage was told.
+    told: Mutex<HashSet<PathBuf>>,
     me: Weak<LateSource>,
 }
 
@@ -108,6 +115,11 @@ impl LateSource {
         Ok(source)
     }
 
+    /// A blob as the repository itself has it, checked against its id.
+    pub(crate) fn checked_blob(&self, id: &Oid) -> Result<Vec<u8>, SourceError> {
+        self.get()?.blob(id)
+    }
+
     /// Closes the repository when it was not used since the last look. True when it is still open.
     fn look(&self) -> bool {
         let mut opened = locked(&self.opened);
@@ -133,14 +145,31 @@ impl Source for LateSource {
     }
 
     fn blob_sizes(&self, ids: &[Oid]) -> Vec<Result<u64, SourceError>> {
-        match self.get() {
-            Ok(source) => source.blob_sizes(ids),
-            Err(error) => ids.iter().map(|_| Err(error.clone())).collect(),
+        let packed: Vec<Option<u64>> = ids.iter().map(|id| self.packs.size(id)).collect();
+        let rest = ids.iter().zip(&packed).filter(|(_, size)| size.is_none()).map(|(id, _)| *id);
+        let rest: Vec<Oid> = rest.collect();
+        let mut asked = match self.get() {
+            _ if rest.is_empty() => Vec::new(),
+            Ok(source) => source.blob_sizes(&rest),
+            Err(error) => rest.iter().map(|_| Err(error.clone())).collect(),
         }
+        .into_iter();
+        let unasked = || Err(SourceError::Unavailable("it did not tell all sizes asked for".into()));
+        packed.into_iter().map(|size| size.map_or_else(|| asked.next().unwrap_or_else(unasked), Ok)).collect()
     }
 
     fn blob(&self, id: &Oid) -> Result<Vec<u8>, SourceError> {
-        self.get()?.blob(id)
+        match self.packs.read(id) {
+            Ok(Some(bytes)) => Ok(bytes),
+            Ok(None) => self.checked_blob(id),
+            // The copy is of no use; the source has it as well. It is told once, and by `weald verify`.
+            Err(problem) => {
+                if locked(&self.told).insert(problem.path().to_owned()) {
+                    note(format_args!("content is read from its source: {problem}"));
+                }
+                self.checked_blob(id)
+            }
+        }
     }
 
     fn is_lazy(&self) -> bool {

@@ -2,6 +2,7 @@
 
 use super::*;
 use weald_model::HostEnv;
+use weald_store::disk::HostDisk;
 use weald_testkit::repo::Repo;
 
 /// A repository with everything in one pack, and the id of a blob in it.
@@ -19,9 +20,17 @@ fn is_mapped(repo: &Repo) -> bool {
     std::fs::read_to_string("/proc/self/maps").unwrap().contains(packs.to_str().unwrap())
 }
 
+/// Sources of a home without content packs.
+fn new_sources() -> Sources {
+    let none = tempfile::tempdir().unwrap();
+    let packs = ContentPacks::new(Arc::new(HostDisk::new(none.path())), none.path().to_owned());
+    assert_eq!(packs.list().unwrap(), []);
+    Sources::new(PathBuf::from("/none"), Arc::new(HostEnv::default()), Arc::new(packs))
+}
+
 /// Sources whose rounds the test makes, not a thread.
 fn sources() -> Sources {
-    let sources = Sources::new(PathBuf::from("/none"), Arc::new(HostEnv::default()));
+    let sources = new_sources();
     locked(&sources.closer.watched).is_running = true;
     sources
 }
@@ -84,7 +93,7 @@ fn a_repository_that_was_away_is_read_once_it_is_back() {
 #[test]
 fn the_thread_begins_with_the_first_open_repository() {
     let (repo, blob) = packed();
-    let sources = Sources::new(PathBuf::from("/none"), Arc::new(HostEnv::default()));
+    let sources = new_sources();
     assert!(!locked(&sources.closer.watched).is_running);
     sources.at(repo.path()).blob(&blob).unwrap();
     assert!(locked(&sources.closer.watched).is_running);

@@ -52,7 +52,7 @@ impl Stores {
         let shared = Shared::new(disk, logs, cas, chunks, env.clone(), BLOB_CACHE_BYTES_MAX);
         let config = ConfigFile::new(root);
         shared.set_programs(Arc::new(RunningPrograms::default()));
-        let sources = Sources::new(home.paths().repos(), env.clone());
+        let sources = Sources::new(home.paths().repos(), env.clone(), home.content().clone());
         Ok(Self {
             home: Arc::new(home),
             shared,

@@ -101,6 +101,7 @@ impl Forest {
         trees.extend(rows.iter().filter_map(|row| Some((Oid::from_hex(&row.tree)?, Some(row)))));
         if scope.entry.is_none() {
             round.everything_stored(&mut stored, &mut trees);
+            round.content_packs();
             round.registry();
         }
         round.stored_files(&stored, progress);

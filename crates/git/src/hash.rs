@@ -104,6 +104,11 @@ impl Digest {
     }
 }
 
+/// True when these bytes are the blob of this id.
+pub fn is_blob(id: &Oid, content: &[u8]) -> bool {
+    object_id(ObjectFormat::of(id), Kind::Blob, content) == *id
+}
+
 /// The id of an object with this content.
 pub(crate) fn object_id(format: ObjectFormat, kind: Kind, data: &[u8]) -> Oid {
     let name: &[u8] = match kind {

@@ -5,6 +5,7 @@
 
 use crate::cas::Cas;
 use crate::chunks::Chunks;
+use crate::content_packs::ContentPacks;
 use crate::disk::{Disk, HostDisk, Map, OpenMode};
 use crate::log::{LogError, Logs};
 use crate::manifest::{Manifest, ManifestError};
@@ -154,6 +155,11 @@ impl Paths {
         self.root.join("cas")
     }
 
+    /// Packs of content of sources.
+    pub fn content(&self) -> PathBuf {
+        self.root.join("content")
+    }
+
     /// Packs of what snapshots are sealed into.
     pub fn chunks(&self) -> PathBuf {
         self.root.join("chunks")
@@ -176,6 +182,7 @@ pub struct Home {
     logs: Logs,
     cas: Cas,
     chunks: Arc<Chunks>,
+    content: Arc<ContentPacks>,
     registry: Registry,
     /// Closing it gives the home free.
     _lock: OwnedFd,
@@ -188,11 +195,13 @@ impl Home {
         make_root(root)?;
         let lock = take_lock(&paths)?;
         let disk: Arc<dyn Disk> = Arc::new(HostDisk::new(root));
-        for dir in [paths.repos(), paths.manifests(), paths.cas(), paths.chunks(), paths.logs()] {
+        for dir in
+            [paths.repos(), paths.manifests(), paths.cas(), paths.chunks(), paths.content(), paths.logs()]
+        {
             disk.make_dir(&dir).map_err(|error| refused(&dir, error))?;
         }
         check_format(&*disk, &paths)?;
-        for dir in [paths.manifests(), paths.cas(), paths.chunks(), paths.logs()] {
+        for dir in [paths.manifests(), paths.cas(), paths.chunks(), paths.content(), paths.logs()] {
             sweep(&*disk, &dir).map_err(|error| refused(&dir, error))?;
         }
         sweep_sizes(&*disk, &paths).map_err(|error| refused(&paths.manifests(), error))?;
@@ -203,7 +212,8 @@ impl Home {
         logs.sweep()?;
         let cas = Cas::new(disk.clone(), paths.cas());
         let chunks = Arc::new(Chunks::new(disk.clone(), paths.chunks()));
-        Ok(Self { paths, disk, logs, cas, chunks, registry, _lock: lock })
+        let content = Arc::new(ContentPacks::new(disk.clone(), paths.content()));
+        Ok(Self { paths, disk, logs, cas, chunks, content, registry, _lock: lock })
     }
 
     /// Where everything is.
@@ -229,6 +239,11 @@ impl Home {
     /// What snapshots are sealed into.
     pub fn chunks(&self) -> &Arc<Chunks> {
         &self.chunks
+    }
+
+    /// What was copied from sources, to be read in the order of paths.
+    pub fn content(&self) -> &Arc<ContentPacks> {
+        &self.content
     }
 
     /// The registry.

@@ -6,6 +6,7 @@
 
 pub mod cas;
 pub mod chunks;
+pub mod content_packs;
 pub mod disk;
 pub mod home;
 pub mod log;

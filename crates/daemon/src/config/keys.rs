@@ -113,6 +113,12 @@ pub(crate) const KEYS: &[Key] = &[
         about: "of each repository so much at most; the rest comes when it is read",
     },
     Key {
+        name: "fetch.pack",
+        kind: Kind::Switch,
+        default: Value::Switch(false),
+        about: "when all of it was fetched, copy it into packs in the order of paths: more disk, fewer reads",
+    },
+    Key {
         name: "disk.free_min",
         kind: Kind::Size,
         default: Value::Size(FREE_BYTES_MIN),

@@ -15,7 +15,7 @@ use weald_model::{Code, Fault, Oid, WorkspaceId};
 use weald_store::home::HomeManifestError;
 
 /// Directories of a home.
-const DIRECTORIES: [&str; 6] = ["repos", "manifests", "cas", "chunks", "logs", "making"];
+const DIRECTORIES: [&str; 7] = ["repos", "manifests", "cas", "chunks", "content", "logs", "making"];
 
 impl Forest {
     pub(super) fn check_layout(&self, chart: &mut Chart) {

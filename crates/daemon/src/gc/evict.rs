@@ -1,7 +1,7 @@
 //! Making room by itself: what can be made again and nobody uses goes when the disk gets full.
 //!
 //! Only what a plan would list as well, and of that only what is derived: manifests of no workspace, stored content made
-//! from a source, clones that nothing reads from, files left half written. Never logs, snapshots or content of
+//! from a source, copies of what a source has, clones that nothing reads from, files left half written. Never logs, snapshots or content of
 //! workspaces, whatever the disk says. Invariants: the least recently used goes first, until there is room; each is told
 //! in the daemon's log; nobody waits for this: when a workspace is in the making, or a fork, it is left for later.
 
@@ -66,6 +66,8 @@ impl Forest {
         let mut found = Found::default();
         self.manifests(&rows, &mut found)?;
         self.content(&rows, &mut found)?;
+        // Also those of workspaces in use: they save time, and cost space that is needed more.
+        self.content_packs(&[], "it is a copy", &mut found)?;
         self.clones(&rows, &mut found)?;
         let mut items = found.items;
         items.retain(|item| item.kind != GcKind::Pin);
@@ -79,6 +81,7 @@ impl Forest {
         let path: Option<PathBuf> = match item.kind {
             GcKind::Manifest => Oid::from_hex(&item.id).map(|tree| paths.manifest(&tree)),
             GcKind::Stored => cas::from_hex(&item.id).map(|hash| self.stores.home.cas().path(&hash)),
+            GcKind::ContentPack => Some(paths.content().join(&item.id)),
             GcKind::Clone => Some(paths.repos().join(format!("{}.git", item.id))),
             _ => Some(paths.root().join(&item.id)),
         };

@@ -6,6 +6,7 @@
 //! Locks: workspaces in the making and forks wait, or keep the run out, from the second look to the end.
 
 use super::{busy, history, stale};
+use crate::faults;
 use crate::forest::Forest;
 use crate::protocol::FaultLine;
 use crate::report::{GcItem, GcKind, GcPlan, GcRun, Refusal};
@@ -93,6 +94,10 @@ impl Forest {
                 remove_file(&paths.manifests().join(format!("{}.wm", item.id)))?;
             }
             GcKind::Stored => self.take_stored(&item.id)?,
+            GcKind::ContentPack => {
+                let removed = self.stores.home.content().remove(&paths.content().join(&item.id));
+                removed.map_err(|error| faults::content_pack(&error))?;
+            }
             GcKind::Chunk => return self.take_chunks(),
             GcKind::Temporary => {
                 let path = paths.root().join(&item.id);
@@ -132,7 +137,7 @@ impl Forest {
             }
         }
         let Some(hash) = cas::from_hex(id) else { return Ok(()) };
-        self.stores.home.cas().remove(&hash).map_err(|error| crate::faults::cas(&error))?;
+        self.stores.home.cas().remove(&hash).map_err(|error| faults::cas(&error))?;
         self.stores.shared.forget_stored(&hash);
         Ok(())
     }

@@ -30,6 +30,7 @@ impl Forest {
         self.survey_chunks(&needs, &mut found);
         self.manifests(&rows, &mut found)?;
         self.content(&rows, &mut found)?;
+        self.content_packs(&rows, "no workspace is on the tree it was written for", &mut found)?;
         self.clones(&rows, &mut found)?;
         Ok(found)
     }
@@ -101,6 +102,35 @@ impl Forest {
                         pieces: Vec::new(),
                     });
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// Copies of what sources have, but for those of trees that `rows` are on.
+    pub(super) fn content_packs(
+        &self,
+        rows: &[WorkspaceRow],
+        why: &str,
+        found: &mut Found,
+    ) -> Result<(), Fault> {
+        let content = self.stores.home.content();
+        let used: HashSet<Oid> = rows.iter().filter_map(|row| Oid::from_hex(&row.tree)).collect();
+        let dir = self.stores.home.paths().content();
+        for (name, bytes) in files(&dir)? {
+            found.items.extend(temporary("content", &name, bytes));
+        }
+        for pack in content.list().map_err(|error| faults::content_pack(&error))? {
+            let Some(name) = pack.path.file_name().and_then(std::ffi::OsStr::to_str) else { continue };
+            if pack.tree.is_none_or(|tree| !used.contains(&tree)) {
+                found.items.push(GcItem {
+                    kind: GcKind::ContentPack,
+                    id: name.to_owned(),
+                    what: format!("the content pack {}", short(name)),
+                    why: format!("{why}; its source has all that is in it"),
+                    bytes: pack.disk_bytes,
+                    pieces: Vec::new(),
+                });
             }
         }
         Ok(())

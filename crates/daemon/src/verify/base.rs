@@ -3,9 +3,10 @@
 //! Invariant: an object is read once however many trees hold it. Reading one checks it against its id.
 
 use super::{Damage, Round};
+use crate::sources::LateSource;
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
-use weald_model::{Ino, Oid, Progress, SourceError, TreeKind};
+use weald_model::{Ino, Oid, Progress, Source, SourceError, TreeKind};
 use weald_store::log::verify::Amount;
 use weald_store::manifest::{Manifest, ManifestError};
 use weald_store::registry::WorkspaceRow;
@@ -41,6 +42,20 @@ impl Round<'_> {
         }
     }
 
+    /// Every copy of what sources have, against the ids of its blobs.
+    pub(super) fn content_packs(&mut self) {
+        let home = &self.forest.stores.home;
+        let checked = match home.content().verify(&weald_git::is_blob) {
+            Ok(checked) => checked,
+            Err(error) => return self.tell(None, &home.paths().content(), None, &error.to_string()),
+        };
+        self.count(Amount { objects: checked.blobs, bytes: checked.bytes });
+        for problem in checked.problems {
+            let pack = problem.path().to_owned();
+            self.tell_damage(None, &pack, &problem.to_string(), Damage::ContentPack(pack.clone()));
+        }
+    }
+
     fn objects(
         &mut self,
         manifest: &Manifest,
@@ -50,6 +65,7 @@ impl Round<'_> {
     ) {
         let Some(path) = &row.repo_path else { return };
         let Ok(source) = self.forest.stores.source_of(&manifest.tree(), path) else { return };
+        let repository = self.forest.stores.source(path);
         progress.stage("verifying git objects", manifest.len());
         for ino in 1..=manifest.len() {
             progress.advance(1);
@@ -62,13 +78,15 @@ impl Round<'_> {
             }
             let read = match node.kind {
                 TreeKind::Dir => source.tree(&node.oid).map(|entries| entries.len() as u64),
-                _ => source.blob(&node.oid).map(|bytes| bytes.len() as u64),
+                _ => blob(&repository, &*source, &node.oid).map(|bytes| bytes.len() as u64),
             };
             match read {
                 Ok(bytes) => {
                     let bytes = if node.kind == TreeKind::Dir { 0 } else { bytes };
                     self.count(Amount { objects: 1, bytes });
                 }
+                // It is elsewhere, which is no damage.
+                Err(SourceError::Unfetched(_)) => {}
                 Err(error @ SourceError::Unavailable(_)) => {
                     return self.tell(Some(&row.name), path, None, &error.to_string());
                 }
@@ -79,5 +97,13 @@ impl Round<'_> {
 
     fn unlisted(&mut self, row: &WorkspaceRow, path: &Path, error: &ManifestError) {
         self.tell(Some(&row.name), path, None, &error.to_string());
+    }
+}
+
+/// A blob as the repository has it, whatever copies there are; one that is shown converted from where that is kept.
+fn blob(repository: &LateSource, source: &dyn Source, id: &Oid) -> Result<Vec<u8>, SourceError> {
+    match repository.checked_blob(id) {
+        Err(SourceError::Missing(_)) => source.blob(id),
+        other => other,
     }
 }

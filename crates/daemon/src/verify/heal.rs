@@ -9,7 +9,7 @@ use crate::entry::Entry;
 use crate::faults;
 use crate::forest::Forest;
 use crate::stores::Stores;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use weald_git::Repository;
 use weald_model::{Code, Fault, Oid, Silent};
 use weald_store::cas;
@@ -17,12 +17,14 @@ use weald_store::manifest::Manifest;
 use weald_store::registry::{State, WorkspaceRow};
 
 /// What can be made anew.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Damage {
     /// A stored file.
     Stored(cas::Hash),
     /// The manifest of a tree.
     Manifest(Oid),
+    /// A copy of what a source has.
+    ContentPack(PathBuf),
 }
 
 impl Round<'_> {
@@ -63,6 +65,10 @@ impl Forest {
                     true => self.stores.drop_manifest(&tree),
                     false => first_that_can(&users, |row| self.stores.manifest_anew(&tree, row)),
                 }
+            }
+            // The source is read instead.
+            Damage::ContentPack(path) => {
+                self.stores.home.content().remove(&path).map_err(|error| faults::content_pack(&error))
             }
             Damage::Stored(hash) => {
                 let name = cas::hex(&hash);
