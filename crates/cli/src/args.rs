@@ -434,10 +434,24 @@ pub(crate) enum DaemonCommand {
     /// Unmount everything and end it; workspaces are kept
     Stop,
     /// Stop it and start it again
-    Restart,
-    /// Run in the foreground
+    Restart {
+        /// Put the program as it is on the disk now in its place; mounts stay, and what programs ask meanwhile waits
+        #[arg(long)]
+        upgrade: bool,
+    },
+    /// Run the supervisor and the daemon in the foreground
     #[command(hide = true)]
     Run {
+        /// Leave the terminal; tell readiness on standard output, then let go of it
+        #[arg(long)]
+        announce: bool,
+        /// Go on where the supervisor behind standard input was
+        #[arg(long)]
+        resume: bool,
+    },
+    /// Run the daemon of the supervisor behind standard input
+    #[command(hide = true)]
+    Serve {
         /// Tell readiness on standard output, then let go of it
         #[arg(long)]
         announce: bool,

@@ -98,7 +98,7 @@ fn stale_mounts_of_a_killed_daemon_are_cleaned_by_the_next_command() {
     home.weald(&["fork", "w", "f"]).ok();
     home.run(&home.at("f"), "echo kept > kept; echo gone > gone; rm gone; git add kept; git commit -qm kept")
         .ok();
-    home.signal_daemon(Signal::KILL);
+    home.crash();
     assert_eq!(home.mounts().len(), 2);
     assert_eq!(std::fs::metadata(home.at("f/kept")).unwrap_err().raw_os_error(), Some(107), "ENOTCONN");
     assert_eq!(home.weald(&["list", "--json"]).json()[0]["status"], "mounted");

@@ -264,7 +264,7 @@ fn a_daemon_whose_log_cannot_be_written_goes_on() {
     let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
     let mut daemon = home.command().args(["daemon", "run"]).stderr(full).spawn().unwrap();
     support::wait_for("the mount", || home.at("v").join("a.txt").exists());
-    assert_eq!(home.daemon_pid(), i32::try_from(daemon.id()).ok());
+    assert_eq!(home.supervisor_pid(), i32::try_from(daemon.id()).ok());
     let list = home.weald(&["list", "--json"]).json();
     let status = |name: &str| {
         list.as_array().unwrap().iter().find(|row| row["name"] == name).unwrap()["status"].clone()

@@ -461,7 +461,7 @@ fn the_kill_of_the_daemon_during_gc_loses_nothing_that_stays() {
         let mut run =
             command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().unwrap();
         std::thread::sleep(std::time::Duration::from_millis(round * 3));
-        home.signal_daemon(rustix::process::Signal::KILL);
+        home.crash();
         run.wait().unwrap();
         home.weald(&["status"]).ok();
         let listed = home.weald(&["history", "a", "--json"]).json();

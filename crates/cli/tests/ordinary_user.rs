@@ -73,7 +73,7 @@ fn stale_mounts_are_cleaned_without_root() {
     let repo = home.repo("tool");
     home.weald(&["create", repo.to_str().unwrap(), "w"]).ok();
     home.run(&home.at("w"), "echo kept > kept").ok();
-    home.signal_daemon(rustix::process::Signal::KILL);
+    home.crash();
     assert_eq!(home.weald(&["list", "--json"]).json()[0]["status"], "mounted");
     assert_eq!(home.run(&home.at("w"), "cat kept").ok(), "kept\n");
 }

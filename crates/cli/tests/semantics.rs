@@ -96,7 +96,7 @@ fn empty_workspace(home: &Home, options: &[&str]) -> PathBuf {
 
 /// Ends the daemon as a crash of it would, and has the next command start another.
 fn kill_daemon(home: &Home) {
-    home.signal_daemon(rustix::process::Signal::KILL);
+    home.crash();
     home.weald(&["status"]).ok();
 }
 

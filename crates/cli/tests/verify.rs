@@ -4,7 +4,6 @@
 
 mod support;
 
-use rustix::process::Signal;
 use serde_json::Value;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -122,7 +121,7 @@ fn a_flip_in_any_file_of_the_home_is_named() {
             flip(path, at);
             assert!(std::fs::read(path).unwrap() == whole, "verify changed {}", path.display());
             // A daemon that saw damage must not be what answers next.
-            home.signal_daemon(Signal::KILL);
+            home.crash();
         }
     }
     assert_eq!(problems(home.weald(&["verify", "--all", "--json"])), Vec::<Value>::new());
@@ -210,7 +209,7 @@ fn what_was_made_from_the_source_is_healed_from_it_under_a_workspace_in_use() {
             flip(path, bytes.len() as u64 / 2);
         }
         if restarts {
-            home.signal_daemon(Signal::KILL);
+            home.crash();
         }
         let said = home.weald(&["verify", "w"]);
         assert!(said.code == 1 && said.out.matches("fix: weald verify w --heal").count() == 2, "{said:?}");
@@ -225,7 +224,7 @@ fn what_was_made_from_the_source_is_healed_from_it_under_a_workspace_in_use() {
     // Cut, and gone: the same.
     std::fs::write(&made[0], &right[0][..right[0].len() / 2]).unwrap();
     std::fs::remove_file(&made[1]).unwrap();
-    home.signal_daemon(Signal::KILL);
+    home.crash();
     let found = home.weald(&["verify", "--all", "--heal", "--json"]).json();
     assert!(found["ok"] == true && found["problems"].as_array().unwrap().len() == 2, "{found}");
     assert!(made.iter().zip(&right).all(|(path, bytes)| std::fs::read(path).unwrap() == *bytes));
@@ -289,7 +288,7 @@ fn a_cut_log_is_told_by_an_anchor_wherever_it_is_kept() {
         let found = problems(home.weald(&arguments));
         let cut = found.iter().filter(|problem| problem["what"].as_str().unwrap().contains("it was cut"));
         assert_eq!(cut.count(), tellers, "{case}: {found:?}");
-        home.signal_daemon(Signal::KILL);
+        home.crash();
     }
     std::fs::write(&log, &whole).unwrap();
     assert_eq!(problems(home.weald(&["verify", "w", "--json", "--anchor", &word])), Vec::<Value>::new());

@@ -75,7 +75,9 @@ pub(crate) fn answer(
         Request::Redo { target } => value(&forest.step(who, &target, Step::Forward)?),
         Request::Status => value(&forest.status()?),
         Request::Log(_) => Err(Fault::new(Code::Internal, "log is answered by the control socket")),
-        Request::Stop => Err(Fault::new(Code::Internal, "stop is answered by the control socket")),
+        Request::Stop | Request::HandOn => {
+            Err(Fault::new(Code::Internal, "stop is answered by the control socket"))
+        }
     }
 }
 

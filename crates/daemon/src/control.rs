@@ -7,6 +7,7 @@ use crate::answer::answer;
 use crate::audit;
 use crate::forest::Forest;
 use crate::protocol::{Envelope, FaultLine, Line, LogRequest, PROTOCOL_VERSION, Request};
+use crate::report::Stopped;
 use crate::wire;
 use rustix::net::UCred;
 use std::io::{self, BufReader};
@@ -31,6 +32,11 @@ pub(crate) enum Ending {
     /// `weald daemon stop`: everything is unmounted and the answer is sent. The connection stays open until the
     /// process is gone, which is what the caller waits for.
     Asked {
+        /// Kept, not used.
+        _connection: UnixStream,
+    },
+    /// `weald daemon restart --upgrade`: everything is durable, and the mounts wait for the next daemon.
+    HandedOn {
         /// Kept, not used.
         _connection: UnixStream,
     },
@@ -75,8 +81,20 @@ fn connection(mut stream: UnixStream, forest: &Arc<Forest>, ending: &Sender<Endi
             return wire::send(&mut stream, &Line::Fault { fault: FaultLine::from(&misfit()) });
         }
     };
-    if matches!(request, Request::Stop) {
-        return stop(stream, forest, ending);
+    match request {
+        Request::Stop => {
+            return stop(stream, forest.close(), |stream| Ending::Asked { _connection: stream }, ending);
+        }
+        Request::HandOn => {
+            let line = match forest.hand_on() {
+                Ok(stopped) => {
+                    return stop(stream, stopped, |stream| Ending::HandedOn { _connection: stream }, ending);
+                }
+                Err(fault) => Line::Fault { fault: FaultLine::from(&fault) },
+            };
+            return wire::send(&mut stream, &line);
+        }
+        _ => {}
     }
     if let Request::Log(ask) = &request {
         return log(stream, forest, ask);
@@ -121,11 +139,16 @@ fn log(mut stream: UnixStream, forest: &Forest, ask: &LogRequest) -> io::Result<
     wire::send(&mut stream, &line)
 }
 
-fn stop(mut stream: UnixStream, forest: &Arc<Forest>, ending: &Sender<Ending>) -> io::Result<()> {
-    let value = serde_json::to_value(forest.close()).map_err(io::Error::other)?;
+fn stop(
+    mut stream: UnixStream,
+    stopped: Stopped,
+    how: impl FnOnce(UnixStream) -> Ending,
+    ending: &Sender<Ending>,
+) -> io::Result<()> {
+    let value = serde_json::to_value(stopped).map_err(io::Error::other)?;
     let sent = wire::send(&mut stream, &Line::Done { value });
     // The caller may have gone; the daemon ends all the same.
-    let _ = ending.send(Ending::Asked { _connection: stream });
+    let _ = ending.send(how(stream));
     sent
 }
 

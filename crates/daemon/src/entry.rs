@@ -274,17 +274,29 @@ pub(crate) struct LateAdapter {
     adapter: OnceLock<Adapter>,
     /// Held while loading, so that the log is read once; when that last failed.
     loading: Mutex<Option<Instant>>,
+    /// Another process served the mount before; whether what it was asked last fails.
+    before: Option<bool>,
 }
 
 impl LateAdapter {
     /// Loads nothing yet.
     pub(crate) fn new(entry: Arc<Entry>, stores: Arc<Stores>) -> Self {
-        Self { entry, stores, adapter: OnceLock::new(), loading: Mutex::default() }
+        Self { entry, stores, adapter: OnceLock::new(), loading: Mutex::default(), before: None }
+    }
+
+    /// Of a mount that another process served before. With `gives_up`, requests it did not answer fail.
+    pub(crate) fn going_on(self, gives_up: bool) -> Self {
+        Self { before: Some(gives_up), ..self }
     }
 
     /// The adapter, once the kernel has asked for something.
     pub(crate) fn loaded(&self) -> Option<&Adapter> {
         self.adapter.get()
+    }
+
+    /// Loads it as the kernel's first request would.
+    pub(crate) fn load(&self) -> Result<(), Errno> {
+        self.adapter().map(drop)
     }
 
     fn adapter(&self) -> Result<&Adapter, Errno> {
@@ -301,7 +313,10 @@ impl LateAdapter {
                 *failed = Some(Instant::now());
                 Errno::Io
             })?;
-            let adapter = Adapter::new(workspace)?;
+            let adapter = match self.before {
+                None => Adapter::new(workspace)?,
+                Some(gives_up) => Adapter::continued(workspace, gives_up),
+            };
             return Ok(self.adapter.get_or_init(|| adapter));
         }
         self.adapter.get().ok_or(Errno::Io)

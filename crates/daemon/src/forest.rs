@@ -7,6 +7,7 @@
 
 use crate::entry::Entry;
 use crate::fetching::ahead::Ahead;
+use crate::hold::{HeldMount, Hold};
 use crate::keeper::Keeper;
 use crate::locked;
 use crate::protocol::Target;
@@ -15,6 +16,7 @@ use crate::report::{Refusal, Stopped};
 use crate::sealer::Sealer;
 use crate::stores::Stores;
 use std::collections::{BTreeMap, HashMap};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
@@ -30,6 +32,8 @@ pub(crate) struct Forest {
     table: Mutex<Table>,
     /// The threads that serve mounts. They end with the process.
     pub(crate) pool: Pool,
+    /// Who keeps the mounts when this process ends.
+    pub(crate) hold: Arc<Hold>,
     flusher: Mutex<Option<flush::Running>>,
     /// Takes snapshots by itself.
     pub(crate) keeper: Arc<Keeper>,
@@ -59,8 +63,13 @@ struct Table {
 }
 
 impl Forest {
-    /// Takes the home, puts right what a crash left, and mounts every active workspace.
-    pub(crate) fn open(root: &Path) -> Result<Arc<Self>, Fault> {
+    /// Takes the home, puts right what a crash left, goes on with the mounts that are there, and mounts every other active
+    /// workspace.
+    pub(crate) fn open(
+        root: &Path,
+        hold: Hold,
+        mounts: Vec<(HeldMount, OwnedFd)>,
+    ) -> Result<Arc<Self>, Fault> {
         let stores = Arc::new(Stores::open(root)?);
         let pool = Pool::new(Limits::default()).map_err(|error| Fault::host("starting threads", &error))?;
         let flusher =
@@ -70,6 +79,7 @@ impl Forest {
             stores,
             table: Mutex::default(),
             pool,
+            hold: Arc::new(hold),
             flusher: Mutex::new(Some(flusher)),
             keeper: Arc::default(),
             sealer: Arc::default(),
@@ -80,7 +90,8 @@ impl Forest {
             closing: AtomicBool::new(false),
             troubles: Mutex::default(),
         });
-        forest.reconcile()?;
+        let held = mounts.iter().filter_map(|(mount, _)| mount.workspace()).collect();
+        forest.reconcile(&held)?;
         forest.stores.keep_reserve();
         // The program may be another one than last time.
         crate::fsmonitor::install(root);
@@ -89,6 +100,7 @@ impl Forest {
         Sealer::start(&forest)?;
         Reclaimer::start(&forest)?;
         Ahead::start(&forest)?;
+        forest.go_on(mounts);
         for entry in forest.active() {
             // The entry remembers why; the others go on.
             let _ = forest.mount(&entry);
@@ -210,6 +222,21 @@ impl Forest {
         by_path.or_else(by_device).cloned()
     }
 
+    /// Makes everything durable and stops serving, for another daemon to go on with. Nothing new begins afterwards.
+    pub(crate) fn hand_on(&self) -> Result<Stopped, Fault> {
+        if !self.hold.is_supervised() {
+            let why = "this daemon has no supervisor that could keep the mounts";
+            return Err(Fault::new(Code::BadRequest, why).hint("weald daemon restart"));
+        }
+        self.closing.store(true, Ordering::Release);
+        self.keeper.stop();
+        self.sealer.stop();
+        self.reclaimer.stop();
+        self.pool.stop();
+        self.settle();
+        Ok(Stopped { pid: std::process::id(), unmounted: 0 })
+    }
+
     /// Unmounts everything and makes it durable. Nothing new begins afterwards.
     pub(crate) fn close(&self) -> Stopped {
         self.closing.store(true, Ordering::Release);
@@ -225,13 +252,17 @@ impl Forest {
         for entry in self.active() {
             unmounted += u64::from(self.detach(&entry));
         }
+        self.settle();
+        Stopped { pid: std::process::id(), unmounted }
+    }
+
+    fn settle(&self) {
         drop(locked(&self.flusher).take());
         for entry in self.all() {
             entry.settle(&self.stores);
         }
         // Fails on a full disk, and then the rows stay in the WAL: nothing to tell.
         let _ = self.stores.home.registry().settle();
-        Stopped { pid: std::process::id(), unmounted }
     }
 }
 

@@ -7,6 +7,7 @@
 use crate::ask::{self, Unanswered, unseen};
 use crate::protocol::{FaultLine, Request};
 use crate::report::{Status, Stopped};
+use crate::supervisor;
 use crate::wire;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -36,7 +37,10 @@ const PAUSE: Duration = Duration::from_millis(2);
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Announcement {
     /// The socket answers.
-    Ready,
+    Ready {
+        /// Process id of the daemon.
+        pid: u32,
+    },
     /// It will not run.
     Failed(FaultLine),
 }
@@ -93,7 +97,7 @@ fn connect_or_start(home: &Path) -> Result<UnixStream, Fault> {
         if let Some(stream) = connect(home)? {
             return Ok(stream);
         }
-        if !is_locked(&home.join(LOCK_NAME)) && start_process(home)?.is_some() {
+        if !is_owned(home) && start_process(home)?.is_some() {
             continue;
         }
         if since.elapsed() > PATIENCE {
@@ -133,6 +137,22 @@ pub fn stop(home: &Path) -> Result<Option<Stopped>, Fault> {
     Ok(stopped)
 }
 
+/// Puts another daemon, of the program as it is on the disk now, in the place of the one that runs, and returns its process id.
+/// Mounts stay; what programs ask meanwhile waits. None when none ran.
+pub fn replace(home: &Path) -> Result<Option<u32>, Fault> {
+    let Some(stream) = connect(home)? else { return Ok(None) };
+    let mut watch = stream.try_clone().map_err(|error| unreachable(&error))?;
+    match ask::ask::<Stopped>(stream, &Request::HandOn, &mut unseen) {
+        Ok(_) => {}
+        Err(why) => return Err(why.into()),
+    }
+    let _ = watch.set_read_timeout(Some(PATIENCE));
+    // An error here is the end of the connection, too.
+    let _ = watch.read_to_end(&mut Vec::new());
+    let status: Status = ask(home, &Request::Status, &mut unseen)?;
+    Ok(Some(status.pid))
+}
+
 /// The connection ends with the process; then its lock must be free.
 fn wait_until_gone(home: &Path, mut watch: UnixStream) -> Result<(), Fault> {
     let _ = watch.set_read_timeout(Some(PATIENCE));
@@ -140,7 +160,7 @@ fn wait_until_gone(home: &Path, mut watch: UnixStream) -> Result<(), Fault> {
     // An error here is the end of the connection, too.
     let _ = watch.read_to_end(&mut rest);
     let since = Instant::now();
-    while is_locked(&home.join(LOCK_NAME)) {
+    while is_owned(home) {
         if since.elapsed() > PATIENCE {
             return Err(Fault::new(Code::DaemonUnreachable, "the daemon was told to end and still runs")
                 .hint(format!("look at {}", home.join(LOG_NAME).display())));
@@ -148,6 +168,11 @@ fn wait_until_gone(home: &Path, mut watch: UnixStream) -> Result<(), Fault> {
         std::thread::sleep(PAUSE);
     }
     Ok(())
+}
+
+/// True while a daemon runs, or a supervisor that is about to start one.
+fn is_owned(home: &Path) -> bool {
+    is_locked(&home.join(LOCK_NAME)) || is_locked(&home.join(supervisor::LOCK_NAME))
 }
 
 fn is_locked(path: &Path) -> bool {
@@ -171,13 +196,12 @@ pub(crate) fn connect(home: &Path) -> Result<Option<UnixStream>, Fault> {
     }
 }
 
-/// Starts a daemon process and returns its id once it is ready; None when another one owns the home.
+/// Starts a supervisor and by it a daemon, whose id it returns once it is ready; None when another one owns the home.
 fn start_process(home: &Path) -> Result<Option<u32>, Fault> {
     let mut child = spawn(home)?;
-    let pid = child.id();
     let output = child.stdout.take().expect("standard output is a pipe");
     match wire::receive::<Announcement>(&mut BufReader::new(output)) {
-        Ok(Some(Announcement::Ready)) => Ok(Some(pid)),
+        Ok(Some(Announcement::Ready { pid })) => Ok(Some(pid)),
         Ok(Some(Announcement::Failed(fault))) => {
             let _ = child.wait();
             let fault = Fault::from(fault);
@@ -233,7 +257,7 @@ fn is_git_local(name: &std::ffi::OsStr) -> bool {
 }
 
 /// The program of this process, also when its file was replaced by an upgrade meanwhile.
-fn own_program() -> PathBuf {
+pub(crate) fn own_program() -> PathBuf {
     std::env::current_exe().ok().filter(|path| path.exists()).unwrap_or_else(|| "/proc/self/exe".into())
 }
 

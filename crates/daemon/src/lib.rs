@@ -2,8 +2,8 @@
 //!
 //! Invariants: one daemon per home; nothing is visible before it is whole and durable; what is removed can be had
 //! back until the trash is emptied. Read first [`protocol`] (what can be asked), then `forest` (the set of
-//! workspaces) and its verbs (`create`, `fork`, `rename`, `removal`, `trash`, `survey`, `history`, `restore`, `compare`), [`run`] (life of the
-//! process) and [`launch`] (how a command finds it).
+//! workspaces) and its verbs (`create`, `fork`, `rename`, `removal`, `trash`, `survey`, `history`, `restore`, `compare`), [`supervisor`] and [`run`] (life of the
+//! processes) and [`launch`] (how a command finds it).
 
 pub mod ask;
 pub mod launch;
@@ -35,6 +35,7 @@ pub mod fsmonitor;
 mod gc;
 mod head;
 mod history;
+mod hold;
 mod keeper;
 mod known;
 mod memory;
@@ -57,6 +58,7 @@ mod restore;
 mod sealer;
 mod sources;
 mod stores;
+pub mod supervisor;
 mod survey;
 mod take_in;
 mod thinning;

@@ -75,8 +75,8 @@ pub(crate) fn discard(path: &Path) {
 
 /// Takes away the mounts that a killed daemon of this home left. Returns those that could not be.
 pub(crate) fn sweep(is_ours: impl Fn(WorkspaceId) -> bool) -> Vec<(PathBuf, Fault)> {
-    let Ok(mut stale) = weald_fuse::mount::stale() else { return Vec::new() };
-    stale.retain(|entry| identified(&entry.name).is_some_and(&is_ours));
+    let Ok(mut stale) = weald_fuse::mount::table() else { return Vec::new() };
+    stale.retain(|entry| identified(&entry.name).is_some_and(&is_ours) && entry.is_stale());
     // The one on top first.
     stale
         .iter()

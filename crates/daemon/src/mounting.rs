@@ -5,20 +5,29 @@
 
 use crate::entry::{Entry, LateAdapter, Life, Live};
 use crate::forest::Forest;
+use crate::hold::HeldMount;
 use crate::mount_point;
-use crate::note;
 use crate::occupants;
 use crate::writeback::flush;
+use crate::{faults, note};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 use weald_fuse::transport::dev::Device;
 use weald_fuse::{Access, Caching, Connection, MountOptions, Notifier, Unmount};
 use weald_model::{Code, Fault};
-use weald_store::registry::WorkspaceRow;
+use weald_store::registry::{State, WorkspaceRow};
 
 /// The end of a connection follows its unmount within microseconds; this bounds what a bug could cost.
 const END_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Who served a mount before.
+#[derive(Clone, Copy)]
+enum Handing {
+    Fresh,
+    GoneOn,
+}
 
 impl Forest {
     /// Mounts a workspace, unless it is mounted. The entry remembers why it could not be.
@@ -41,7 +50,7 @@ impl Forest {
         let row = entry.row();
         mount_point::prepare(&row.mount_path)?;
         let mounted = weald_fuse::mount::mount(&options(&row))?;
-        let live = self.serve(entry, mounted.device, mounted.mount.clone());
+        let live = self.serve(entry, mounted.device, mounted.mount.clone(), Handing::Fresh);
         life.mount = Some(live.inspect_err(|_| {
             // Nobody serves it; the error that led here is the one to tell.
             let _ = mounted.mount.unmount(Unmount::Lazy);
@@ -49,20 +58,79 @@ impl Forest {
         Ok(())
     }
 
+    /// Goes on with the mounts of the daemon before. One that is not to be, or cannot be gone on with, is taken away, and
+    /// its workspace is mounted anew like any other.
+    pub(crate) fn go_on(self: &Arc<Self>, mounts: Vec<(HeldMount, OwnedFd)>) {
+        for (held, device) in mounts {
+            let mount = held.mount();
+            let entry = held.workspace().and_then(|id| self.by_id(id));
+            let entry = entry.filter(|entry| entry.state() == State::Active && mount.is_there());
+            let gone_on = entry.is_some_and(|entry| {
+                let mut life = entry.life();
+                if life.mount.is_some() {
+                    return false;
+                }
+                match self.serve(&entry, device, mount.clone(), Handing::GoneOn) {
+                    Ok(live) => {
+                        life.mount = Some(live);
+                        drop(life);
+                        self.tell_of_restore(&entry, &held);
+                        return true;
+                    }
+                    Err(fault) => note(format_args!("going on with {}: {fault}", entry.name())),
+                }
+                false
+            });
+            if !gone_on {
+                self.hold.forget(held.id());
+                if let Err(fault) = mount.unmount(Unmount::Lazy) {
+                    note(format_args!("unmounting {}: {fault}", mount.path.display()));
+                }
+            }
+        }
+    }
+
+    /// Not by this thread: it is to serve before it waits for a log.
+    fn tell_of_restore(self: &Arc<Self>, entry: &Arc<Entry>, held: &HeldMount) {
+        let Some(from) = held.restoring() else { return };
+        let (forest, entry, mount_id) = (Arc::clone(self), Arc::clone(entry), held.id());
+        let tell = move || forest.finish_restore(&entry, mount_id, from);
+        if let Err(error) = std::thread::Builder::new().name("refresh".into()).spawn(tell) {
+            note(format_args!("telling the kernel of a restore: {error}"));
+        }
+    }
+
     fn serve(
         &self,
         entry: &Arc<Entry>,
-        device: std::os::fd::OwnedFd,
+        device: OwnedFd,
         mount: weald_fuse::Mount,
+        handing: Handing,
     ) -> Result<Live, Fault> {
         let host = |error: std::io::Error| Fault::host("serving the mount", &error);
         let device = Arc::new(Device::new(device).map_err(host)?);
-        let handler = Arc::new(LateAdapter::new(entry.clone(), Arc::clone(&self.stores)));
-        let connection = Connection::new(device, handler.clone(), Caching::default());
+        let late = LateAdapter::new(entry.clone(), Arc::clone(&self.stores));
+        let handler = Arc::new(match handing {
+            Handing::Fresh => late,
+            Handing::GoneOn => late.going_on(self.hold.crashes().gives_up),
+        });
+        let mount_id = mount.identity.mount_id;
+        let connection = Connection::new(device, handler.clone(), Caching::default()).of_mount(mount_id);
         let notifier = Notifier::new(connection.transport().clone());
+        match handing {
+            Handing::Fresh => {
+                self.hold.keep(entry.id, &mount, connection.transport().descriptor());
+            }
+            // Before anything is read: what is read here must not be sent again.
+            Handing::GoneOn => notifier
+                .resend()
+                .map_err(|errno| faults::errno("asking the kernel to send again what waits", errno))?,
+        }
         let (sender, end) = channel();
         let ended = Arc::downgrade(entry);
+        let hold = Arc::clone(&self.hold);
         let on_end = Box::new(move |member| {
+            hold.forget(mount_id);
             // Whoever unmounts through Weald waits for this; nobody waits after `umount` by hand.
             let _ = sender.send(());
             if let Some(entry) = ended.upgrade() {
@@ -92,6 +160,7 @@ impl Forest {
         let Some(live) = life.mount.take() else { return Ok(()) };
         // Ends what a lazy unmount left to those inside, and says whether the pool has seen the end by itself.
         let ended_here = self.pool.remove(live.member);
+        self.hold.forget(live.mount.identity.mount_id);
         if !ended_here {
             let _ = live.end.recv_timeout(END_PATIENCE);
         }

@@ -370,6 +370,8 @@ pub enum Request {
     Status,
     /// Unmounts everything and ends the daemon; answers [`crate::report::Stopped`].
     Stop,
+    /// Ends the daemon, whose mounts another one takes over; answers [`crate::report::Stopped`].
+    HandOn,
 }
 
 /// A fault on the wire.

@@ -68,8 +68,9 @@ impl Stores {
 }
 
 impl Forest {
-    /// Fills the table from registry and logs.
-    pub(crate) fn reconcile(&self) -> Result<(), Fault> {
+    /// Fills the table from registry and logs, and takes away stale mounts, but for workspaces whose mounts are `held`:
+    /// nobody serves these yet, so whoever asks them waits.
+    pub(crate) fn reconcile(&self, held: &HashSet<WorkspaceId>) -> Result<(), Fault> {
         let registry = self.stores.home.registry();
         let rows = registry.workspaces().map_err(faults::registry)?;
         let logs = self.stores.home.logs().list().map_err(|error| faults::log("home", &error))?;
@@ -87,7 +88,7 @@ impl Forest {
         for id in logs.difference(&known) {
             self.recover(*id);
         }
-        for (path, fault) in mount_point::sweep(|id| self.by_id(id).is_some()) {
+        for (path, fault) in mount_point::sweep(|id| self.by_id(id).is_some() && !held.contains(&id)) {
             self.trouble(&path.display().to_string(), &fault);
         }
         Ok(())

@@ -434,6 +434,12 @@ pub struct Status {
     pub sealing: Option<SealingReport>,
     /// What was given back by itself since the daemon began.
     pub reclaimed: Option<ReclaimedReport>,
+    /// A supervisor goes on with the mounts when the daemon ends.
+    pub is_supervised: bool,
+    /// Daemons before this one that ended without being told to, since the supervisor began.
+    pub crashes: u64,
+    /// When the last of them did.
+    pub crashed_at: Option<Moment>,
     /// What is wrong and not tied to one command.
     pub faults: Vec<Refusal>,
 }

@@ -9,11 +9,13 @@ use crate::entry::Entry;
 use crate::faults;
 use crate::forest::Forest;
 use crate::history::State;
+use crate::hold::Hold;
 use crate::protocol::{RestoreRequest, Target};
 use crate::report::{Bytes, RestoreReport, StateReport, UndoReport};
 use crate::{compare, open_files, overlook};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::Arc;
 use weald_engine::{Changed, Occasion, Past, Point, Workspace};
 use weald_model::{Caller, Code, Errno, Fault, Progress};
 
@@ -61,8 +63,10 @@ impl Forest {
         let before = self.take_snapshot(entry, workspace, who, &note, &[], Occasion::BeforeRestore)?;
         report.before = Some(self.snapshot_report(&before, 1));
         progress.stage("restoring", 0);
+        let restoring = self.restoring(entry, workspace);
         let changed = workspace.restore(who, &target, &paths).map_err(|error| failed(&state, error))?;
         entry.refresh(&changed);
+        drop(restoring);
         self.make_durable(entry, workspace)?;
         Ok(report)
     }
@@ -76,6 +80,7 @@ impl Forest {
         let _alone = entry.travel();
         entry.flush();
         let before = workspace.now_past();
+        let restoring = self.restoring(&entry, &workspace);
         let failed = |error| faults::errno(&format!("stepping in `{name}`"), error);
         if let Some(changed) = overlook::refreshed_index(&workspace, who, step).map_err(failed)? {
             entry.refresh(&changed);
@@ -86,6 +91,7 @@ impl Forest {
         };
         let (point, changed) = stepped.map_err(failed)?.ok_or_else(|| nothing(&name, step))?;
         entry.refresh(&changed);
+        drop(restoring);
         self.make_durable(&entry, &workspace)?;
         let totals = compare::count(&before, &workspace.now_past(), &[])
             .map_err(|error| faults::errno(&format!("comparing `{name}`"), error))?;
@@ -100,6 +106,29 @@ impl Forest {
         Ok(UndoReport { workspace: name, state: report, totals })
     }
 
+    /// Remembers, over the end of this daemon, that the kernel is to be told of a restore; until the end of what is
+    /// returned.
+    fn restoring(&self, entry: &Entry, workspace: &Workspace) -> Option<Restoring> {
+        let mount_id = entry.life().mount.as_ref().map(|live| live.mount.identity.mount_id)?;
+        self.hold.restoring(mount_id, Some(workspace.present()));
+        Some(Restoring { hold: Arc::clone(&self.hold), mount_id })
+    }
+
+    /// Tells the kernel of a restore that the daemon before may have left untold.
+    pub(crate) fn finish_restore(&self, entry: &Entry, mount_id: u64, from: Point) {
+        let told = entry.load(&self.stores).and_then(|workspace| {
+            let changed = workspace.changed_since(from).map_err(|error| {
+                faults::errno(&format!("looking at what a restore of `{}` changed", entry.name()), error)
+            })?;
+            entry.go_on_and_refresh(&changed);
+            Ok(())
+        });
+        match told {
+            Ok(()) => self.hold.restoring(mount_id, None),
+            Err(fault) => crate::note(format_args!("{fault}")),
+        }
+    }
+
     fn make_durable(&self, entry: &Entry, workspace: &Workspace) -> Result<(), Fault> {
         workspace.sync().map_err(|error| {
             faults::errno(&format!("making `{}` durable after it was restored", entry.name()), error)
@@ -107,7 +136,28 @@ impl Forest {
     }
 }
 
+/// A restore of which the kernel is to be told.
+struct Restoring {
+    hold: Arc<Hold>,
+    mount_id: u64,
+}
+
+impl Drop for Restoring {
+    fn drop(&mut self) {
+        self.hold.restoring(self.mount_id, None);
+    }
+}
+
 impl Entry {
+    /// As [`Entry::refresh`], for a mount from which nothing may have been asked yet.
+    fn go_on_and_refresh(&self, changed: &Changed) {
+        let handler = self.life().mount.as_ref().map(|live| live.handler.clone());
+        // What cannot be loaded is told there, and answers nothing that could be untrue.
+        if handler.is_some_and(|handler| handler.load().is_ok()) {
+            self.refresh(changed);
+        }
+    }
+
     /// Has the kernel forget what a change behind its back made untrue.
     fn refresh(&self, changed: &Changed) {
         let mounted = self

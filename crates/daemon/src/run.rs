@@ -1,10 +1,11 @@
 //! The daemon's life: own the home, open the forest, answer, end cleanly.
 //!
 //! Invariants: one daemon per home (a lock on daemon.lock held to the end of the process); the socket appears
-//! only when everything is mounted; SIGTERM and SIGINT unmount before the process ends. Read next: [`crate::forest`].
+//! only when everything is mounted; SIGTERM and SIGINT unmount before the process ends. Read next: [`crate::forest`], [`crate::supervisor`].
 
 use crate::control::{self, Ending};
 use crate::forest::Forest;
+use crate::hold::{Hold, Line};
 use crate::launch::{Announcement, SOCKET_NAME};
 use crate::protocol::FaultLine;
 use crate::wire;
@@ -20,16 +21,22 @@ use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use weald_model::Fault;
 
-/// Runs the daemon of `home` until it is told to end. With `announce`, it detaches from the terminal and tells on
-/// standard output when the socket answers or why it never will.
-pub fn run(home: &Path, announce: bool) -> Result<(), Fault> {
-    if announce {
-        detach();
-    }
+/// How a daemon ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// As it was told: everything is unmounted.
+    Told,
+    /// Its mounts are for another daemon to go on with.
+    HandedOn,
+}
+
+/// Runs the daemon of `home` until it is told to end, with the supervisor that standard input leads to. With `announce`,
+/// it tells on standard output when the socket answers or why it never will.
+pub fn run(home: &Path, announce: bool) -> Result<End, Fault> {
     let outcome = start(home);
     if announce {
         let line = match &outcome {
-            Ok(_) => Announcement::Ready,
+            Ok(_) => Announcement::Ready { pid: std::process::id() },
             Err(fault) => Announcement::Failed(FaultLine::from(fault)),
         };
         // The command that started us may be gone; that changes nothing.
@@ -44,12 +51,17 @@ pub fn run(home: &Path, announce: bool) -> Result<(), Fault> {
         .name("accept".into())
         .spawn(move || control::serve(&listener, &accepting, &sender));
     spawned.map_err(|error| Fault::host("starting a thread", &error))?;
-    if let Ok(Ending::Signal) = ending.recv() {
-        forest.close();
-    }
+    let end = match ending.recv() {
+        Ok(Ending::HandedOn { .. }) => End::HandedOn,
+        Ok(Ending::Signal) => {
+            forest.close();
+            End::Told
+        }
+        _ => End::Told,
+    };
     // Best effort: a socket left behind is replaced by the next daemon.
     let _ = std::fs::remove_file(home.join(SOCKET_NAME));
-    Ok(())
+    Ok(end)
 }
 
 struct Running {
@@ -63,9 +75,13 @@ fn start(home: &Path) -> Result<Running, Fault> {
     raise_file_limit();
     let signals = Signals::new([SIGTERM, SIGINT, SIGHUP])
         .map_err(|error| Fault::host("waiting for signals", &error))?;
-    let forest = Forest::open(home)?;
+    let (hold, mounts) = Line::take_stdin()
+        .and_then(Hold::take_over)
+        .map_err(|error| Fault::host("hearing from the supervisor", &error))?;
+    let forest = Forest::open(home, hold, mounts)?;
     let listener = listen(&home.join(SOCKET_NAME))
         .map_err(|error| Fault::host(&format!("making the socket in {}", home.display()), &error))?;
+    forest.hold.serving();
     Ok(Running { listener, forest, signals })
 }
 
@@ -93,12 +109,6 @@ fn listen_to_signals(mut signals: Signals, sender: Sender<Ending>) {
     if let Err(error) = std::thread::Builder::new().name("signals".into()).spawn(wait) {
         crate::note(format_args!("signals will not end this daemon cleanly: {error}"));
     }
-}
-
-/// Leaves the terminal and its directory. Failing is harmless: we were detached already.
-fn detach() {
-    let _ = rustix::process::setsid();
-    let _ = std::env::set_current_dir("/");
 }
 
 /// Gives the announcement pipe back, so that whoever reads it sees its end.

@@ -210,6 +210,9 @@ impl Forest {
             remotes: self.remotes()?,
             sealing: self.sealer.report(self),
             reclaimed: self.reclaimer.report(self),
+            is_supervised: self.hold.is_supervised(),
+            crashes: self.hold.crashes().count,
+            crashed_at: self.hold.crashes().last_at.map(Moment),
             faults: locked(&self.troubles).clone(),
         };
         for entry in self.active() {

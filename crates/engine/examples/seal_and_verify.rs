@@ -47,7 +47,14 @@ fn measure(dir: &Path, mebibytes: u64, mask: u64) -> Result<(f64, f64), Box<dyn 
     let (logs, cas) = (Logs::new(disk.clone(), logs), Cas::new(disk.clone(), cas));
     let chunks = Arc::new(Chunks::new(disk.clone(), chunks));
     let shared = Shared::new(disk, logs, cas, chunks.clone(), env.clone(), 1 << 20);
-    let who = Caller { uid: 1000, gid: 1000, pid: std::process::id(), umask: 0o022, kill_privileges: false };
+    let who = Caller {
+        uid: 1000,
+        gid: 1000,
+        pid: std::process::id(),
+        umask: 0o022,
+        kill_privileges: false,
+        request: 0,
+    };
     let workspace = Workspace::create(shared, WorkspaceId(1), Base::empty(1000, 1000, env.now()), b"")?;
     let bytes = fill(&workspace, &who, mebibytes, mask)?;
     let id = SnapshotId(1);

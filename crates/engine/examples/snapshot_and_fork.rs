@@ -35,7 +35,14 @@ fn measure(dir: &Path, files: usize, rounds: u64) -> Result<Vec<f64>, Box<dyn Er
     let disk: Arc<dyn Disk> = Arc::new(Unsynced(HostDisk::new(dir)));
     let env = Arc::new(HostEnv::default());
     let shared = shared(&disk, dir, env.clone())?;
-    let who = Caller { uid: 1000, gid: 1000, pid: std::process::id(), umask: 0o022, kill_privileges: false };
+    let who = Caller {
+        uid: 1000,
+        gid: 1000,
+        pid: std::process::id(),
+        umask: 0o022,
+        kill_privileges: false,
+        request: 0,
+    };
     let workspace = Workspace::create(shared, WorkspaceId(1), Base::empty(1000, 1000, env.now()), b"")?;
     for number in 0..files {
         let name = format!("file-{number}");

@@ -13,6 +13,7 @@ use crate::history::{Point, Seal};
 use crate::programs::ProgramNumbers;
 use crate::record::{Change, Malformed, Record};
 use crate::replay::Replay;
+use crate::requests::Requests;
 use crate::seal::{Aside, SealError, Store, checkpointed_state};
 use crate::state::State;
 use crate::workspace::OpenError;
@@ -34,6 +35,7 @@ struct Opening<'a> {
     /// How many records are applied as they come.
     applied_max: u64,
     passed: Passed,
+    requests: Requests,
 }
 
 /// Segments at the end of a log that are looked through for a sealed snapshot.
@@ -45,6 +47,8 @@ pub(crate) struct Opened {
     pub(crate) programs: ProgramNumbers,
     /// The logs it starts from and how far, the nearest last.
     pub(crate) lineage: Vec<Point>,
+    /// What the last requests did.
+    pub(crate) requests: Requests,
     /// The record of the sealed snapshot it was opened from.
     pub(crate) from: Option<u64>,
 }
@@ -91,8 +95,10 @@ pub(crate) fn from_seal(shared: &Shared, id: WorkspaceId, base: &Base) -> Option
     add_checkpoints(shared, id, &state);
     replay.go_on_from(seq, state);
     let mut is_sealed = false;
+    let mut requests = Requests::default();
     let opened = shared.logs.open_at(id, first, &mut |record| {
         is_sealed |= record.seq == told;
+        requests.look(record.body);
         replay.visit(record)
     });
     let (log, _) = opened.ok()??;
@@ -103,7 +109,7 @@ pub(crate) fn from_seal(shared: &Shared, id: WorkspaceId, base: &Base) -> Option
     let programs = std::mem::take(&mut replay.programs);
     let (state, lineage) = replay.finish().ok()?;
     add_checkpoints(shared, id, &state);
-    Some((log, Opened { state, programs, lineage, from: Some(seq) }))
+    Some((log, Opened { state, programs, lineage, requests, from: Some(seq) }))
 }
 
 /// The last record in a segment that says that a snapshot was sealed, and as what.
@@ -132,11 +138,20 @@ impl<'a> Opening<'a> {
     fn new(shared: &'a Shared, id: WorkspaceId, base: &'a Base) -> Self {
         let replay = Replay::new(shared, id, base);
         let applied_max = shared.applied_max();
-        Self { shared, base, id, replay, applied_max, passed: Passed::default() }
+        Self {
+            shared,
+            base,
+            id,
+            replay,
+            applied_max,
+            passed: Passed::default(),
+            requests: Requests::default(),
+        }
     }
 
     /// Takes a record; on failure the reason is kept.
     fn visit(&mut self, record: store::Record<'_>) -> Result<()> {
+        self.requests.look(record.body);
         if record.seq <= self.applied_max {
             return self.replay.visit(record);
         }
@@ -171,7 +186,7 @@ impl<'a> Opening<'a> {
         let programs = std::mem::take(&mut self.replay.programs);
         let (state, lineage) = self.replay.finish()?;
         add_checkpoints(self.shared, self.id, &state);
-        Ok(Opened { state, programs, lineage, from })
+        Ok(Opened { state, programs, lineage, requests: self.requests, from })
     }
 
     fn checkpoint(&self, seq: u64, seal: &Seal) -> std::result::Result<State, SealError> {

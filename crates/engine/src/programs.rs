@@ -61,6 +61,7 @@ pub(crate) struct Author {
     pub(crate) pid: u32,
     pub(crate) uid: u32,
     pub(crate) name: Option<ProgramName>,
+    pub(crate) request: u64,
 }
 
 /// The numbers of a log.

@@ -22,6 +22,8 @@ pub(crate) struct Record {
     pub(crate) uid: u32,
     /// The program, as a [`Change::Program`] before this record defines it; 0 when it is not known.
     pub(crate) program: u32,
+    /// The front end's request that asked for it; 0 for none.
+    pub(crate) request: u64,
     pub(crate) change: Change,
 }
 
@@ -241,29 +243,37 @@ impl Record {
         w.number(u64::from(self.pid));
         w.number(u64::from(self.uid));
         w.number(u64::from(self.program));
+        w.number(self.request);
         self.change.encode(&mut w);
     }
 
     /// True for a record of something that is no part of a state, or of a snapshot. Cheaper than decoding it.
     pub(crate) fn is_aside(bytes: &[u8]) -> Result<bool, Malformed> {
         let mut r = Reader(bytes);
-        // Seconds, nanoseconds, process, user, program.
-        (0..5).try_for_each(|_| r.number().map(drop))?;
+        // Seconds, nanoseconds, process, user, program, request.
+        (0..6).try_for_each(|_| r.number().map(drop))?;
         Ok(matches!(r.tag()?, 15 | 19..=22 | 27))
     }
 
     /// True for the record of a restore. Cheaper than decoding it.
     pub(crate) fn is_restore(bytes: &[u8]) -> Result<bool, Malformed> {
         let mut r = Reader(bytes);
-        (0..5).try_for_each(|_| r.number().map(drop))?;
+        (0..6).try_for_each(|_| r.number().map(drop))?;
         Ok(r.tag()? == 18)
+    }
+
+    /// The request that a record is of. Cheaper than decoding it.
+    pub(crate) fn request(bytes: &[u8]) -> Result<u64, Malformed> {
+        let mut r = Reader(bytes);
+        (0..5).try_for_each(|_| r.number().map(drop))?;
+        r.number()
     }
 
     /// Decodes a whole record.
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         let mut r = Reader(bytes);
         let (time, pid, uid, program) = (r.time()?, r.small()?, r.small()?, r.small()?);
-        let record = Self { time, pid, uid, program, change: Change::decode(&mut r)? };
+        let record = Self { time, pid, uid, program, request: r.number()?, change: Change::decode(&mut r)? };
         if r.0.is_empty() { Ok(record) } else { Err(Malformed("bytes behind the record")) }
     }
 }

@@ -161,6 +161,7 @@ impl Shared {
             pid: program.map_or(who.pid, |program| program.pid),
             uid: who.uid,
             name: program.map(|program| program.name),
+            request: who.request,
         }
     }
 

@@ -122,6 +122,13 @@ impl Workspace {
         Ok(self.past_of(point, state))
     }
 
+    /// What is different now from what it was at a point of its past, for who caches it. Errors as for [`Workspace::past`].
+    pub fn changed_since(&self, point: Point) -> Result<Changed> {
+        let past = self.past(point)?;
+        let state = self.read_state();
+        past.state().changed(&self.base, &state)
+    }
+
     /// The present, frozen. O(1).
     pub fn now_past(&self) -> Past {
         let state = self.read_state();

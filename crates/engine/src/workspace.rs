@@ -12,6 +12,7 @@ use crate::kept::RECORDS_BETWEEN;
 use crate::opening::{self, Opened};
 use crate::programs::{Author, ProgramName, ProgramNumbers};
 use crate::record::{Change, Record, Root};
+use crate::requests::Requests;
 use crate::state::{At, State};
 use crate::{Shared, StatFs, Summary};
 use std::cell::RefCell;
@@ -72,6 +73,8 @@ pub struct Workspace {
     /// The numbers programs have in this log. Taken while the state is held exclusively.
     programs: Mutex<ProgramNumbers>,
     pub(crate) news: News,
+    /// What the last requests that are in the log did, from when it was opened.
+    requests: Mutex<Requests>,
     /// Logs this one starts from, until they are known to be durable: a durable fork needs durable parents.
     unsynced_parents: Mutex<Vec<Parent>>,
     /// Shared while data is put and the record that names it appended: taken exclusively, it waits for these.
@@ -85,6 +88,7 @@ struct Begun {
     programs: ProgramNumbers,
     lineage: Vec<Point>,
     parents: Vec<Parent>,
+    requests: Requests,
     /// The record of the sealed snapshot that was begun with.
     from: Option<u64>,
 }
@@ -121,6 +125,7 @@ impl Workspace {
             programs: ProgramNumbers::default(),
             lineage: Vec::new(),
             parents: Vec::new(),
+            requests: Requests::default(),
             from: None,
         };
         Ok(Self::assemble(shared, id, base, log, begun))
@@ -143,10 +148,10 @@ impl Workspace {
                 opening::from_first_record(&shared, id, &base)?
             }
         };
-        let Opened { state, programs, lineage, from } = opened;
+        let Opened { state, programs, lineage, requests, from } = opened;
         shared.given_back.complete(id);
         let parents = lineage.iter().map(|point| Parent::Stored(point.log)).collect();
-        Ok(Self::assemble(shared, id, base, log, Begun { state, programs, lineage, parents, from }))
+        Ok(Self::assemble(shared, id, base, log, Begun { state, programs, lineage, parents, requests, from }))
     }
 
     /// Reads the first record of a log.
@@ -169,7 +174,7 @@ impl Workspace {
         let (uid, _) = self.base.owner();
         let (state, seq) = {
             let mut state = self.write_state();
-            let weald = Author { pid: 0, uid, name: None };
+            let weald = Author { pid: 0, uid, name: None, request: 0 };
             let seq = self
                 .append(&mut state, &weald, self.now(), Change::Forked { child: id }, &[])
                 .map_err(|errno| OpenError::Record(self.log.seq(), self.id, errno.to_string()))?;
@@ -207,12 +212,12 @@ impl Workspace {
         lineage.push(point);
         let parents = self.me.upgrade().map(Parent::Loaded).into_iter().collect();
         let (state, programs) = (state.begin(), ProgramNumbers::default());
-        let begun = Begun { state, programs, lineage, parents, from: None };
+        let begun = Begun { state, programs, lineage, parents, requests: Requests::default(), from: None };
         Ok(Self::assemble(self.shared.clone(), id, self.base.clone(), log, begun))
     }
 
     fn assemble(shared: Arc<Shared>, id: WorkspaceId, base: Base, log: Log, begun: Begun) -> Arc<Self> {
-        let Begun { state, programs, lineage, parents, from: opened_from } = begun;
+        let Begun { state, programs, lineage, parents, requests, from: opened_from } = begun;
         if log.seq() == 1 {
             shared.keep(Point { log: id, seq: 1 }, state.clone());
         }
@@ -228,6 +233,7 @@ impl Workspace {
             dirty: AtomicBool::new(false),
             programs: Mutex::new(programs),
             news: News::default(),
+            requests: Mutex::new(requests),
             unsynced_parents: Mutex::new(parents),
             putting: RwLock::default(),
             me: me.clone(),
@@ -254,6 +260,12 @@ impl Workspace {
     /// The record of the sealed snapshot that it was opened from; None when all records were applied.
     pub fn opened_from(&self) -> Option<u64> {
         self.opened_from
+    }
+
+    /// What the last requests that are in the log did, as it was opened; empty the second time. For a front end that goes
+    /// on where one before it ended.
+    pub fn take_requests(&self) -> Requests {
+        std::mem::take(&mut *self.requests.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Figures for `list`. O(1).
@@ -396,7 +408,7 @@ impl Workspace {
             return Err(Errno::Io);
         }
         let program = self.program_number(who, time)?;
-        let record = Record { time, pid: who.pid, uid: who.uid, program, change };
+        let record = Record { time, pid: who.pid, uid: who.uid, program, request: who.request, change };
         let appended = self.append_record(&record, inline)?;
         let at = At { point: Point { log: self.id, seq: appended.seq }, inline: appended.inline_place };
         let applied = apply(&record, at).inspect_err(|_| self.broken.store(true, Ordering::Relaxed))?;
@@ -414,7 +426,8 @@ impl Workspace {
         }
         let number = programs.next();
         let change = Change::Program { number, name };
-        self.append_record(&Record { time, pid: who.pid, uid: who.uid, program: number, change }, &[])?;
+        let record = Record { time, pid: who.pid, uid: who.uid, program: number, request: 0, change };
+        self.append_record(&record, &[])?;
         programs.define(number, name);
         Ok(number)
     }
@@ -466,7 +479,7 @@ fn new_log(
     change: Change,
 ) -> std::result::Result<Log, OpenError> {
     let mut first = Vec::new();
-    Record { time: shared.env.now(), pid: 0, uid, program: 0, change }.encode(&mut first);
+    Record { time: shared.env.now(), pid: 0, uid, program: 0, request: 0, change }.encode(&mut first);
     Ok(shared.logs.create(id, &first, Durability::Later)?)
 }
 

@@ -16,7 +16,7 @@ use weald_testkit::clock::FakeClock;
 use weald_testkit::crash_disk::CrashDisk;
 use weald_testkit::programs::ToldPrograms;
 
-const WHO: Caller = Caller { uid: 7, gid: 7, pid: 40, umask: 0, kill_privileges: false };
+const WHO: Caller = Caller { uid: 7, gid: 7, pid: 40, umask: 0, kill_privileges: false, request: 0 };
 
 fn workspace() -> (Arc<Shared>, Arc<Workspace>, Arc<ToldPrograms>) {
     let disk: Arc<dyn Disk> = Arc::new(CrashDisk::default());

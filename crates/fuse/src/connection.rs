@@ -99,15 +99,28 @@ pub struct Connection {
     transport: Arc<dyn Transport>,
     handler: Arc<dyn Handler>,
     caching: Caching,
-    /// Flags in force; 0 before INIT.
+    /// Flags in force; 0 before INIT, and in a process that took the connection over.
     flags: AtomicU64,
     waits: Waits,
+    /// Tells requests of this mount from those of others.
+    mount: u16,
 }
 
 impl Connection {
     /// Joins a transport and a file system.
     pub fn new(transport: Arc<dyn Transport>, handler: Arc<dyn Handler>, caching: Caching) -> Self {
-        Self { transport, handler, caching, flags: AtomicU64::new(0), waits: Waits::default() }
+        Self { transport, handler, caching, flags: AtomicU64::new(0), waits: Waits::default(), mount: 0 }
+    }
+
+    /// Numbers requests such that those of the next 65,535 mounts have other numbers: the kernel begins anew in each.
+    #[must_use]
+    pub fn of_mount(self, mount_id: u64) -> Self {
+        Self { mount: mount_id as u16, ..self }
+    }
+
+    /// What the log calls a request. The kernel's numbers are even.
+    fn number(&self, unique: u64) -> u64 {
+        (unique & !abi::UNIQUE_RESEND) >> 1 << 16 | u64::from(self.mount)
     }
 
     /// The transport.
@@ -120,7 +133,7 @@ impl Connection {
         &self.handler
     }
 
-    /// The INIT flags in force; 0 before the kernel has sent INIT.
+    /// The INIT flags in force; 0 before the kernel has sent INIT to this process.
     pub fn flags(&self) -> u64 {
         self.flags.load(Ordering::Acquire)
     }
@@ -142,6 +155,8 @@ impl Connection {
 
     /// Answers one request. `reply` is scratch space.
     pub fn serve(&self, request: &Request<'_>, reply: &mut Reply) -> Served {
+        let number = self.number(request.header.unique);
+        let request = &Request { header: Header { request: number, ..request.header }, ..*request };
         let header = &request.header;
         reply.start();
         let outcome = match &request.operation {

@@ -182,8 +182,10 @@ impl Pool {
     }
 }
 
-impl Drop for Pool {
-    fn drop(&mut self) {
+impl Pool {
+    /// Stops the threads after the requests they are answering. What the kernel asks from then on waits for whoever
+    /// serves the connections next.
+    pub fn stop(&self) {
         self.shared.stopping.store(true, Ordering::Release);
         // The counter stays above 0, so every thread sees it. A failure could only mean that it is above already.
         let _ = rustix::io::write(&self.shared.stop, &1u64.to_ne_bytes());
@@ -198,6 +200,12 @@ impl Drop for Pool {
             // Its panic has been reported by the panic hook.
             let _ = handle.join();
         }
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.stop();
         let mut members = self.shared.members.write().unwrap_or_else(PoisonError::into_inner);
         members.values().for_each(|member| member.connection.waits().close());
         members.clear();

@@ -22,6 +22,15 @@ pub struct Header {
     pub gid: u32,
     /// Process id of the program in the mounter's pid namespace, 0 when the kernel asks by itself.
     pub pid: u32,
+    /// Number of the request among those of all mounts, for the log; 0 until the connection gives it.
+    pub request: u64,
+}
+
+impl Header {
+    /// True when the kernel sends it again, since whoever read it first went away without an answer.
+    pub fn is_resent(&self) -> bool {
+        self.unique & abi::UNIQUE_RESEND != 0
+    }
 }
 
 /// One request.
@@ -235,7 +244,7 @@ fn split(message: &[u8]) -> Result<(Header, Cursor<'_>), Truncated> {
     let body = fields.rest();
     let claimed = len.checked_sub(abi::IN_HEADER_BYTES).ok_or(Truncated)?;
     let body_bytes = claimed.min(body.len()).checked_sub(extension_bytes).ok_or(Truncated)?;
-    Ok((Header { opcode, unique, node, uid, gid, pid }, Cursor::new(&body[..body_bytes])))
+    Ok((Header { opcode, unique, node, uid, gid, pid, request: 0 }, Cursor::new(&body[..body_bytes])))
 }
 
 impl<'a> Operation<'a> {

@@ -42,7 +42,10 @@ fn a_header_is_read_as_the_kernel_lays_it_out() {
         return;
     }
     let request = Request::decode(golden).unwrap();
-    assert_eq!(request.header, Header { opcode: 1, unique: 2, node: 1, uid: 1000, gid: 100, pid: 1337 });
+    assert_eq!(
+        request.header,
+        Header { opcode: 1, unique: 2, node: 1, uid: 1000, gid: 100, pid: 1337, request: 0 }
+    );
     assert_eq!(request.operation, Operation::Lookup { name: b"abc" });
 }
 

@@ -118,12 +118,14 @@ pub struct Caller {
     pub umask: u32,
     /// True when the kernel asks that suid, sgid and capabilities be dropped (FUSE_HANDLE_KILLPRIV_V2).
     pub kill_privileges: bool,
+    /// Which request of the front end it is, so that one sent again after a crash is not carried out twice; 0 for none.
+    pub request: u64,
 }
 
 impl Caller {
     /// The caller used for Weald's own work on behalf of the owner.
     pub const fn owner(uid: u32, gid: u32) -> Self {
-        Self { uid, gid, pid: 0, umask: 0, kill_privileges: false }
+        Self { uid, gid, pid: 0, umask: 0, kill_privileges: false, request: 0 }
     }
 }
 

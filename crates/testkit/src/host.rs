@@ -21,7 +21,7 @@ use weald_engine::{AllocateMode, RenameMode, XattrMode};
 use weald_model::{Attr, Caller, Errno, FileKind, Ino, Result, SetTime, Timestamp};
 
 /// The caller that the reference must be told: root keeps suid and sgid bits, and the process has no umask.
-pub const ROOT: Caller = Caller { uid: 0, gid: 0, pid: 1, umask: 0, kill_privileges: false };
+pub const ROOT: Caller = Caller { uid: 0, gid: 0, pid: 1, umask: 0, kill_privileges: false, request: 0 };
 
 /// A directory of the host that operations are applied in.
 pub struct Host {

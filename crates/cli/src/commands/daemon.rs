@@ -7,18 +7,26 @@ use crate::output;
 use serde_json::json;
 use weald_daemon::launch::{self, Launched};
 use weald_daemon::report::Stopped;
-use weald_daemon::run;
+use weald_daemon::run::{self, End};
+use weald_daemon::supervisor;
 use weald_model::Fault;
 
 pub(super) fn run(context: &Context, command: DaemonCommand) -> Result<Outcome, Fault> {
     match command {
         DaemonCommand::Start => start(context),
         DaemonCommand::Stop => stop(context),
-        DaemonCommand::Restart => {
+        DaemonCommand::Restart { upgrade: false } => {
             launch::stop(&context.home)?;
             start(context)
         }
-        DaemonCommand::Run { announce } => run::run(&context.home, announce).map(|()| Outcome::Yes),
+        DaemonCommand::Restart { upgrade: true } => upgrade(context),
+        DaemonCommand::Run { announce, resume } => {
+            supervisor::run(&context.home, announce, resume).map(|()| Outcome::Yes)
+        }
+        DaemonCommand::Serve { announce } => Ok(match run::run(&context.home, announce)? {
+            End::Told => Outcome::Yes,
+            End::HandedOn => Outcome::Code(supervisor::HANDED_ON),
+        }),
     }
 }
 
@@ -34,6 +42,16 @@ fn start(context: &Context) -> Result<Outcome, Fault> {
         output::text_line(&format!("The daemon runs, process {pid}"));
     } else {
         output::text_line(&format!("The daemon runs already, process {pid}"));
+    }
+    Ok(Outcome::Yes)
+}
+
+fn upgrade(context: &Context) -> Result<Outcome, Fault> {
+    let Some(pid) = launch::replace(&context.home)? else { return start(context) };
+    if context.json {
+        output::json(&json!({ "running": true, "pid": pid, "started": true }));
+    } else {
+        output::text_line(&format!("The daemon is process {pid} now; every mount stayed"));
     }
     Ok(Outcome::Yes)
 }

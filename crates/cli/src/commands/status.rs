@@ -43,6 +43,16 @@ pub(super) fn run(context: &Context) -> Result<Outcome, Fault> {
         output::text_line(&format!("{}: only {free} are free on the disk", output::alarming("warning")));
         output::text_line("  fix: weald gc plan, then weald gc run PLAN; weald trash empty takes more");
     }
+    if let Some(at) = &status.crashed_at {
+        let times = words::count(status.crashes, "time");
+        let ago = words::ago(now() - at.0);
+        output::text_line(&format!("The daemon crashed {times}, last {ago}; mounts and programs went on"));
+        output::text_line(&format!("  look at: {}/daemon.log", words::tilde(&status.home)));
+    }
+    if !status.is_supervised {
+        output::text_line("The daemon has no supervisor: if it crashed, its mounts would end");
+        output::text_line("  fix: weald daemon restart");
+    }
     tell_refusals(&status.faults);
     Ok(Outcome::Yes)
 }

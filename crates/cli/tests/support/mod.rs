@@ -159,6 +159,11 @@ impl Home {
 
     /// Runs any program as this home's user, in a directory.
     pub(crate) fn run(&self, dir: &Path, line: &str) -> Said {
+        said(self.shell(dir, line).output().unwrap())
+    }
+
+    /// A shell of this home's user, in a directory.
+    pub(crate) fn shell(&self, dir: &Path, line: &str) -> Command {
         let mut command = Command::new("sh");
         if self.uid != 0 {
             command = Command::new("setpriv");
@@ -168,7 +173,8 @@ impl Home {
         self.environment(&mut command);
         // Root may not enter the mount of another user, so the shell goes there.
         let line = format!("cd '{}'\n{line}", dir.display());
-        said(command.args(["-ec", &line]).output().unwrap())
+        command.args(["-ec", &line]);
+        command
     }
 
     /// A repository with two commits on `main`: a file, an executable, a link, a directory.
@@ -188,7 +194,16 @@ impl Home {
 
     /// Process id of the daemon, if one ran.
     pub(crate) fn daemon_pid(&self) -> Option<i32> {
-        std::fs::read_to_string(self.home().join("daemon.lock")).ok()?.trim().parse().ok()
+        self.pid_in("daemon.lock")
+    }
+
+    /// Process id of its supervisor, if one ran.
+    pub(crate) fn supervisor_pid(&self) -> Option<i32> {
+        self.pid_in("supervisor.lock")
+    }
+
+    fn pid_in(&self, lock: &str) -> Option<i32> {
+        std::fs::read_to_string(self.home().join(lock)).ok()?.trim().parse().ok()
     }
 
     /// True while this home's daemon lives.
@@ -197,10 +212,24 @@ impl Home {
         pid.is_some_and(|pid| self.is_our_daemon(pid))
     }
 
+    /// Kills the daemon and its supervisor, so that nobody goes on with the mounts.
+    pub(crate) fn crash(&self) {
+        self.kill_supervisor();
+        self.signal_daemon(Signal::KILL);
+    }
+
+    /// Kills the supervisor alone.
+    pub(crate) fn kill_supervisor(&self) {
+        self.signal(self.supervisor_pid(), Signal::KILL);
+    }
+
     /// Sends the daemon a signal and waits until it is gone.
     pub(crate) fn signal_daemon(&self, signal: Signal) {
-        let Some(pid) = self.daemon_pid() else { return };
-        let Some(pid) = rustix::process::Pid::from_raw(pid) else { return };
+        self.signal(self.daemon_pid(), signal);
+    }
+
+    fn signal(&self, pid: Option<i32>, signal: Signal) {
+        let Some(pid) = pid.and_then(rustix::process::Pid::from_raw) else { return };
         // Readable once the last thread has ended: then its files are closed (pidfd_open(2)).
         let Ok(process) = rustix::process::pidfd_open(pid, PidfdFlags::empty()) else { return };
         if !self.is_our_daemon(pid) || rustix::process::pidfd_send_signal(&process, signal).is_err() {

@@ -40,6 +40,6 @@ pub(crate) fn read(path: impl AsRef<Path>) -> String {
 
 /// Ends the daemon as a crash of it would, and has the next command start another.
 pub(crate) fn kill_daemon(home: &Home) {
-    home.signal_daemon(rustix::process::Signal::KILL);
+    home.crash();
     home.weald(&["status"]).ok();
 }

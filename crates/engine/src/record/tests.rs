@@ -110,6 +110,7 @@ fn sample() -> impl Strategy<Value = Record> {
         pid,
         uid: pid,
         program: pid / 2,
+        request: secs as u64,
         change,
     })
 }
@@ -136,9 +137,9 @@ fn records_of_history_are_written_as_the_format_says() {
     let golden = |change: Change| {
         let time = Timestamp { secs: 1, nanos: 2 };
         let mut bytes = Vec::new();
-        Record { time, pid: 3, uid: 4, program: 5, change }.encode(&mut bytes);
-        assert_eq!(bytes[..5], [2, 2, 3, 4, 5], "time, process, user, program");
-        bytes[5..].to_vec()
+        Record { time, pid: 3, uid: 4, program: 5, request: 6, change }.encode(&mut bytes);
+        assert_eq!(bytes[..6], [2, 2, 3, 4, 5, 6], "time, process, user, program, request");
+        bytes[6..].to_vec()
     };
     let name = |name: &[u8]| Name::new(name).unwrap();
     let id = SnapshotId(300);

@@ -165,7 +165,7 @@ mod tests {
     use weald_model::Timestamp;
 
     fn record(change: Change) -> Record {
-        Record { time: Timestamp::default(), pid: 0, uid: 0, program: 0, change }
+        Record { time: Timestamp::default(), pid: 0, uid: 0, program: 0, request: 0, change }
     }
 
     fn remove(number: u64) -> Record {

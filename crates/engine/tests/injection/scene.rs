@@ -17,7 +17,8 @@ use weald_store::log::{Limits, LogError, Logs};
 use weald_testkit::clock::FakeClock;
 use weald_testkit::crash_disk::CrashDisk;
 
-pub(crate) const USER: Caller = Caller { uid: 1000, gid: 1000, pid: 7, umask: 0, kill_privileges: false };
+pub(crate) const USER: Caller =
+    Caller { uid: 1000, gid: 1000, pid: 7, umask: 0, kill_privileges: false, request: 0 };
 /// The workspace that things are done to.
 pub(crate) const OWN: WorkspaceId = WorkspaceId(1);
 /// A fork of it that nothing is done to.

@@ -29,9 +29,10 @@ use weald_testkit::source::{MemorySource, Tree};
 pub(crate) const OWNER: u32 = 1000;
 /// An ordinary program.
 pub(crate) const USER: Caller =
-    Caller { uid: OWNER, gid: OWNER, pid: 7, umask: 0o022, kill_privileges: true };
+    Caller { uid: OWNER, gid: OWNER, pid: 7, umask: 0o022, kill_privileges: true, request: 0 };
 /// A program of root, which keeps suid and sgid bits.
-pub(crate) const ROOT: Caller = Caller { uid: 0, gid: 0, pid: 8, umask: 0, kill_privileges: false };
+pub(crate) const ROOT: Caller =
+    Caller { uid: 0, gid: 0, pid: 8, umask: 0, kill_privileges: false, request: 0 };
 /// Time of the base.
 pub(crate) const BASE_TIME: Timestamp = Timestamp { secs: 1_600_000_000, nanos: 5 };
 /// Files so small that a few operations fill them, and fewer of them open than there are.

@@ -19,7 +19,8 @@ use weald_store::log::{Limits, Logs};
 use weald_testkit::clock::FakeClock;
 use weald_testkit::crash_disk::{CrashDisk, Failure};
 
-pub(crate) const USER: Caller = Caller { uid: 1000, gid: 1000, pid: 7, umask: 0, kill_privileges: false };
+pub(crate) const USER: Caller =
+    Caller { uid: 1000, gid: 1000, pid: 7, umask: 0, kill_privileges: false, request: 0 };
 const LIMITS: Limits = Limits { segment_bytes: 16 << 10, data_segment_bytes: 100_000, open_files: 3 };
 const FILES: usize = 3;
 const STEMS_MAX: usize = 4;

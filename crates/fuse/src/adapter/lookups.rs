@@ -18,6 +18,8 @@ const LARGE: u8 = u8::MAX;
 #[derive(Debug, Default)]
 pub struct Lookups {
     shards: [Mutex<Shard>; SHARDS],
+    /// The kernel holds references that were counted by a process before this one.
+    continues: bool,
 }
 
 #[derive(Debug, Default)]
@@ -34,6 +36,12 @@ struct Page {
 }
 
 impl Lookups {
+    /// The table of a mount that was taken over. What was counted before is not known, so every node counts as held, and a
+    /// FORGET of more references than were counted since as the last one: the kernel forgets a node whole.
+    pub fn continued() -> Self {
+        Self { continues: true, ..Self::default() }
+    }
+
     /// Counts one reference more.
     pub fn add(&self, node: u64) {
         let mut shard = self.shard(node);
@@ -59,7 +67,7 @@ impl Lookups {
     pub fn take(&self, node: u64, count: u64) -> bool {
         let mut shard = self.shard(node);
         let shard = &mut *shard;
-        let Entry::Occupied(mut page) = shard.pages.entry(node / PAGE_NODES) else { return false };
+        let Entry::Occupied(mut page) = shard.pages.entry(node / PAGE_NODES) else { return self.continues };
         let place = (node % PAGE_NODES) as usize;
         let byte = page.get().counts[place];
         let before =
@@ -72,7 +80,10 @@ impl Lookups {
             shard.large.remove(&node);
         }
         page.get_mut().counts[place] = small;
-        if byte == 0 || small != 0 {
+        if byte == 0 {
+            return self.continues;
+        }
+        if small != 0 {
             return false;
         }
         page.get_mut().held -= 1;
@@ -87,7 +98,9 @@ impl Lookups {
         let shard = self.shard(node);
         let byte =
             shard.pages.get(&(node / PAGE_NODES)).map_or(0, |page| page.counts[(node % PAGE_NODES) as usize]);
-        if byte == LARGE { shard.large.get(&node).copied().unwrap_or_default() } else { byte.into() }
+        let counted =
+            if byte == LARGE { shard.large.get(&node).copied().unwrap_or_default() } else { byte.into() };
+        counted.max(self.continues.into())
     }
 
     /// Drops all counts.

@@ -5,13 +5,14 @@
 //! each entry in a reply adds one to [`Lookups`], so does nothing else; the engine is told to forget a node when its
 //! count falls to 0. Permissions are the kernel's (`default_permissions`); umask, ACL inheritance and suid rules are
 //! the engine's. Directories are in [`dirs`], extended attributes in [`xattrs`], what happens to the kernel's caches
-//! when a workspace goes back to another state in [`refresh`], the log of reads in [`opens`].
+//! when a workspace goes back to another state in [`refresh`], the log of reads in [`opens`], mounts taken over in [`resent`].
 
 mod dirs;
 mod generations;
 mod lookups;
 mod opens;
 mod refresh;
+mod resent;
 mod xattrs;
 
 pub use lookups::Lookups;
@@ -21,6 +22,7 @@ use crate::connection::{Handler, WRITE_BYTES_MAX};
 use crate::reply::{Reply, StatFs};
 use crate::request::{CopyRange, Header, Operation, Request, Setattr};
 use generations::Generations;
+use resent::Before;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use weald_engine::{AllocateMode, RenameMode, Seek, Workspace};
@@ -47,6 +49,8 @@ pub struct Adapter {
     create_answer: CreateAnswer,
     /// The kernel has been told never to ask for OPEN; see [`opens`].
     asks_no_open: AtomicBool,
+    /// What was done by the process whose mount this one took over.
+    before: Option<Before>,
 }
 
 impl Adapter {
@@ -59,6 +63,7 @@ impl Adapter {
     /// As [`Adapter::new`], with a choice that is otherwise made by measurement.
     pub fn with_create_answer(workspace: Arc<Workspace>, create_answer: CreateAnswer) -> Result<Self> {
         workspace.purge_orphans()?;
+        drop(workspace.take_requests());
         Ok(Self {
             workspace,
             lookups: Lookups::default(),
@@ -66,7 +71,24 @@ impl Adapter {
             entering: RwLock::default(),
             create_answer,
             asks_no_open: AtomicBool::new(false),
+            before: None,
         })
+    }
+
+    /// Makes the adapter of a mount that another process served. What is open stays open. With `gives_up`, requests
+    /// that are sent again fail: one of them may be what ended the processes before.
+    pub fn continued(workspace: Arc<Workspace>, gives_up: bool) -> Self {
+        let before = Some(Before { requests: workspace.take_requests(), gives_up });
+        Self {
+            workspace,
+            lookups: Lookups::continued(),
+            generations: Generations::default(),
+            entering: RwLock::default(),
+            create_answer: CreateAnswer::default(),
+            // Not known; "yes" is the answer that promises less.
+            asks_no_open: AtomicBool::new(true),
+            before,
+        }
     }
 
     /// The references the kernel holds.
@@ -247,6 +269,9 @@ impl Adapter {
 impl Handler for Adapter {
     fn answer(&self, request: &Request<'_>, reply: &mut Reply) -> Result<()> {
         let header = &request.header;
+        if let Some(outcome) = self.answer_again(request, reply) {
+            return outcome;
+        }
         let ino = Ino(header.node);
         match request.operation {
             Operation::Lookup { name } => {
@@ -345,7 +370,8 @@ pub fn stat_fs(stat: &weald_engine::StatFs, reply: &mut Reply) -> Result<()> {
 }
 
 fn caller(header: &Header, umask: u32) -> Caller {
-    Caller { uid: header.uid, gid: header.gid, pid: header.pid, umask, kill_privileges: false }
+    let Header { uid, gid, pid, request, .. } = *header;
+    Caller { uid, gid, pid, umask, kill_privileges: false, request }
 }
 
 fn changes(set: &Setattr) -> Result<SetAttr> {
