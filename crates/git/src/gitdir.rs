@@ -187,7 +187,7 @@ fn config(spec: &GitDirSpec) -> Vec<u8> {
     if let Some(program) = &spec.fsmonitor {
         config.value("fsmonitor", path_bytes(program));
         config.value("untrackedCache", b"true");
-        // Told what changed, git has nothing to look at in threads of its own; starting them costs more than all the rest.
+        // Told what changed, git has nothing to look at in threads, which it would start all the same.
         config.value("preloadIndex", b"false");
         config.section("index", None);
         config.value("threads", b"true");
