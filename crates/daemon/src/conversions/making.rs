@@ -148,17 +148,14 @@ impl Making<'_> {
     fn unread(&self, error: SourceError) -> Fault {
         faults::built(&ManifestError::Source(error))
     }
-
-    fn blob_bytes(&self, file: &Plain) -> u64 {
-        self.source.blob_sizes(&[file.oid]).pop().and_then(Result::ok).unwrap_or(0)
-    }
 }
 
 impl Draft<'_> {
     /// Has git write files, in the order given, and takes those that come out converted.
     fn convert(&mut self, room: &Room, files: &[&Plain], filter: Option<&str>) -> Result<(), Fault> {
-        let sized: Vec<(&Plain, u64)> =
-            files.iter().map(|file| (*file, self.making.blob_bytes(file))).collect();
+        let ids: Vec<Oid> = files.iter().map(|file| file.oid).collect();
+        let sizes = self.making.source.blob_sizes(&ids).into_iter().map(|size| size.unwrap_or(0));
+        let sized: Vec<(&Plain, u64)> = files.iter().copied().zip(sizes).collect();
         let mut rest = &sized[..];
         let (mut failures, mut left, mut trouble) = (0, 0, None);
         while !rest.is_empty() && failures < FAILURES_MAX {

@@ -123,10 +123,15 @@ impl Room {
         let out = self.dir.join(OUT);
         let args = ["checkout-index", "--force", "-z", "--stdin", "--prefix=out/"];
         let said = self.git().said(&args, &joined(paths.iter().copied()))?;
-        let read = |path: &&[u8]| std::fs::read(out.join(OsStr::from_bytes(path))).ok();
+        let read = |path: &&[u8]| {
+            let path = out.join(OsStr::from_bytes(path));
+            let content = std::fs::read(&path).ok()?;
+            // Its room on the disk is for the next ones. Emptied, not removed: ext4 takes long to make files where many
+            // were just removed.
+            let _ = std::fs::OpenOptions::new().write(true).truncate(true).open(&path);
+            Some(content)
+        };
         let contents = paths.iter().map(read).collect();
-        // The next call writes anew; what stays goes with the room.
-        let _ = std::fs::remove_dir_all(&out);
         Ok(Conversion { contents, trouble: trouble(&said) })
     }
 
