@@ -30,6 +30,9 @@ const TABLE: &str = "conversions";
 /// Of such a tree: converted content, by number of the pack or id of the file.
 const CONVERTED: &str = "converted ";
 
+/// In place of the hash of a table: nothing is converted.
+pub(crate) const NOTHING: &str = "";
+
 /// How ids of trees that are shown converted end, so that a lost table is noticed.
 const MARK: [u8; 4] = *b"conv";
 
@@ -121,16 +124,22 @@ impl Stores {
         let kind = format!("{TABLE} by {}", rules.name());
         let registry = self.home.registry();
         let known = registry.artifact(&tree.to_string(), &kind).map_err(faults::registry)?;
+        if known.as_deref() == Some(NOTHING) {
+            return Ok(None);
+        }
         if let Some(hash) = known.as_deref().and_then(cas::from_hex)
             && let Ok(table) = self.read_table(&hash)
         {
-            return if table.is_empty() { Ok(None) } else { self.table(&table.root) };
+            return self.table(&table.root);
         }
         let made = self.make_table(repo, tree, source, &rules, time, progress)?;
-        let hash = self.keep_table(&made.table)?;
+        let hash = match made.table.is_empty() {
+            true => NOTHING.to_owned(),
+            false => cas::hex(&self.keep_table(&made.table)?),
+        };
         // What failed may work the next time.
         if made.notes.is_empty() {
-            let artifact = Artifact { tree: tree.to_string(), kind, hash: cas::hex(&hash) };
+            let artifact = Artifact { tree: tree.to_string(), kind, hash };
             registry.put_artifact(&artifact).map_err(faults::registry)?;
         }
         notes.extend(made.notes);
@@ -195,13 +204,11 @@ impl Stores {
     /// Keeps a table and says which content belongs to it.
     fn keep_table(&self, table: &Table) -> Result<cas::Hash, Fault> {
         let hash = self.home.cas().put(&table.to_bytes()).map_err(|error| faults::cas(&error))?;
-        if !table.is_empty() {
-            let packs = table.packs.iter().enumerate();
-            let packs = packs.map(|(number, pack)| (format!("{CONVERTED}{number}"), cas::hex(pack)));
-            for (kind, hash) in packs.chain([(TABLE.to_owned(), cas::hex(&hash))]) {
-                let artifact = Artifact { tree: table.root.to_string(), kind, hash };
-                self.home.registry().put_artifact(&artifact).map_err(faults::registry)?;
-            }
+        let packs = table.packs.iter().enumerate();
+        let packs = packs.map(|(number, pack)| (format!("{CONVERTED}{number}"), cas::hex(pack)));
+        for (kind, hash) in packs.chain([(TABLE.to_owned(), cas::hex(&hash))]) {
+            let artifact = Artifact { tree: table.root.to_string(), kind, hash };
+            self.home.registry().put_artifact(&artifact).map_err(faults::registry)?;
         }
         Ok(hash)
     }

@@ -137,7 +137,7 @@ impl Inode {
         if let Body::File(content) = &self.body { content.private() } else { 0 }
     }
 
-    /// What stat(2) tells; the size is [`SIZE_UNKNOWN`](weald_model::attr::SIZE_UNKNOWN) as long as it is not known.
+    /// What stat(2) tells; the size is [`SIZE_UNKNOWN`] as long as it is not known.
     pub(crate) fn attr(&self, base: &Base, ino: Ino) -> Attr {
         let known = self.known_size(base);
         let allocated = match &self.body {

@@ -6,6 +6,7 @@
 //! Locks: workspaces in the making and forks wait, or keep the run out, from the second look to the end.
 
 use super::{busy, history, stale};
+use crate::conversions;
 use crate::faults;
 use crate::forest::Forest;
 use crate::protocol::FaultLine;
@@ -92,6 +93,7 @@ impl Forest {
                     remove_file(&paths.sizes(&tree))?;
                 }
                 remove_file(&paths.manifests().join(format!("{}.wm", item.id)))?;
+                self.forget_that_nothing_is_converted(&item.id)?;
             }
             GcKind::Stored => self.take_stored(&item.id)?,
             GcKind::ContentPack => {
@@ -127,6 +129,15 @@ impl Forest {
         let host = |error: std::io::Error| Fault::host(&format!("removing {}", path.display()), &error);
         std::fs::rename(&path, &aside).map_err(host)?;
         remove_dir(&aside)
+    }
+
+    fn forget_that_nothing_is_converted(&self, tree: &str) -> Result<(), Fault> {
+        let registry = self.stores.home.registry();
+        let artifacts = registry.artifacts().map_err(super::registry)?;
+        for row in artifacts.iter().filter(|row| row.tree == tree && row.hash == conversions::NOTHING) {
+            registry.delete_artifact(&row.tree, &row.kind).map_err(super::registry)?;
+        }
+        Ok(())
     }
 
     fn take_stored(&self, id: &str) -> Result<(), Fault> {
