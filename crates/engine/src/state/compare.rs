@@ -63,7 +63,7 @@ impl State {
         let mut changed = BTreeSet::new();
         for ino in candidates {
             let same = match (self.inode(base, ino)?, other.inode(base, ino)?) {
-                (Some(mine), Some(theirs)) => mine.looks_like(&theirs, base),
+                (Some(mine), Some(theirs)) => mine.looks_like(&theirs),
                 (None, None) => true,
                 _ => false,
             };

@@ -65,17 +65,19 @@ impl Inode {
     }
 
     /// True when nobody can see a difference: also when one has its size from a record, and the other beside the state.
-    pub(crate) fn looks_like(&self, other: &Self, base: &Base) -> bool {
+    /// Whether that size is known here does not matter, or a replay could come to something else: whoever cut the file
+    /// to another size left another time of change.
+    pub(crate) fn looks_like(&self, other: &Self) -> bool {
         match (self.is_sized(), other.is_sized()) {
-            (false, true) => self.with_size(base).is_some_and(|sized| sized.is_same(other)),
-            (true, false) => other.with_size(base).is_some_and(|sized| sized.is_same(self)),
+            (false, true) => self.with_size(other.size).is_some_and(|sized| sized.is_same(other)),
+            (true, false) => other.with_size(self.size).is_some_and(|sized| sized.is_same(self)),
             _ => self.is_same(other),
         }
     }
 
-    /// The same with its size as part of it, when that is known.
-    fn with_size(&self, base: &Base) -> Option<Inode> {
-        let (from, size) = (self.unsized_base()?, self.known_size(base)?);
+    /// The same with its size as part of it.
+    fn with_size(&self, size: u64) -> Option<Inode> {
+        let from = self.unsized_base()?;
         let body = match &self.body {
             Body::File(_) => Body::File(Content::whole(size, Origin::Base(from))),
             body => body.clone(),

@@ -267,7 +267,7 @@ impl<'a> PathRestore<'a> {
     fn differs(&self, side: Option<&(Ino, Name, Dent)>) -> Result<bool> {
         let Some((.., Dent { ino, .. })) = side else { return Ok(false) };
         Ok(match (self.before.inode(self.base, *ino)?, self.target.inode(self.base, *ino)?) {
-            (Some(now), Some(then)) => !now.is_same(&then),
+            (Some(now), Some(then)) => !now.looks_like(&then),
             _ => true,
         })
     }
@@ -375,7 +375,7 @@ impl<'a> PathRestore<'a> {
             {
                 Arc::make_mut(&mut inode).body = Body::Dir { parent };
             }
-            if self.next.inode(self.base, dir)?.is_none_or(|now| !now.is_same(&inode)) {
+            if self.next.inode(self.base, dir)?.is_none_or(|now| !now.looks_like(&inode)) {
                 self.next.replace(dir, inode);
             }
         }
