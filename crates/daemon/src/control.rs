@@ -32,13 +32,13 @@ pub(crate) enum Ending {
     /// `weald daemon stop`: everything is unmounted and the answer is sent. The connection stays open until the
     /// process is gone, which is what the caller waits for.
     Asked {
-        /// Kept, not used.
-        _connection: UnixStream,
+        /// Kept open to the end.
+        connection: UnixStream,
     },
     /// `weald daemon restart --upgrade`: everything is durable, and the mounts wait for the next daemon.
     HandedOn {
-        /// Kept, not used.
-        _connection: UnixStream,
+        /// Kept open to the end.
+        connection: UnixStream,
     },
 }
 
@@ -83,12 +83,12 @@ fn connection(mut stream: UnixStream, forest: &Arc<Forest>, ending: &Sender<Endi
     };
     match request {
         Request::Stop => {
-            return stop(stream, forest.close(), |stream| Ending::Asked { _connection: stream }, ending);
+            return stop(stream, forest.close(), |stream| Ending::Asked { connection: stream }, ending);
         }
         Request::HandOn => {
             let line = match forest.hand_on() {
                 Ok(stopped) => {
-                    return stop(stream, stopped, |stream| Ending::HandedOn { _connection: stream }, ending);
+                    return stop(stream, stopped, |stream| Ending::HandedOn { connection: stream }, ending);
                 }
                 Err(fault) => Line::Fault { fault: FaultLine::from(&fault) },
             };

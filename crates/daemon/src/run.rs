@@ -52,12 +52,21 @@ pub fn run(home: &Path, announce: bool) -> Result<End, Fault> {
         .spawn(move || control::serve(&listener, &accepting, &sender));
     spawned.map_err(|error| Fault::host("starting a thread", &error))?;
     let end = match ending.recv() {
-        Ok(Ending::HandedOn { .. }) => End::HandedOn,
+        // The caller waits for the end of the connection, and then asks the next daemon: so it ends with the process, not
+        // while this one still accepts others.
+        Ok(Ending::HandedOn { connection }) => {
+            std::mem::forget(connection);
+            End::HandedOn
+        }
+        Ok(Ending::Asked { connection }) => {
+            std::mem::forget(connection);
+            End::Told
+        }
         Ok(Ending::Signal) => {
             forest.close();
             End::Told
         }
-        _ => End::Told,
+        Err(_) => End::Told,
     };
     // Best effort: a socket left behind is replaced by the next daemon.
     let _ = std::fs::remove_file(home.join(SOCKET_NAME));
