@@ -201,6 +201,7 @@ pub(super) fn replay_from(
         Some(walk) => walk,
         None => Walk::first(files, id, WalkChain::Skip)?,
     };
+    let mut looked_at = None;
     while walk.seq < seq {
         match walk.step()? {
             Step::Record { frame, at } => {
@@ -209,11 +210,15 @@ pub(super) fn replay_from(
             Step::Commit { .. } => {}
             Step::Stop(why) => {
                 let (at, last) = (walk.at, walk.seq);
-                let behind = look_behind(files, id, &files.numbers(id)?, at)?;
-                return Err(match behind.is_durable {
-                    true => damaged(files, id, at, why),
-                    false => LogError::Short { id, last, wanted: seq },
-                });
+                if !look_behind(files, id, &files.numbers(id)?, at)?.is_durable {
+                    return Err(LogError::Short { id, last, wanted: seq });
+                }
+                // A log that is written may have grown between the two looks. What is seen to be durable was there
+                // before that was written, so a third look decides.
+                if looked_at.replace(at) == Some(at) {
+                    return Err(damaged(files, id, at, why));
+                }
+                walk.refresh()?;
             }
         }
     }

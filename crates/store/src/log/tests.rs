@@ -450,3 +450,34 @@ fn few_files_stay_open_however_many_are_read() {
     }
     assert!(disk.open_files() <= 2);
 }
+
+#[test]
+fn a_log_that_grows_while_it_is_replayed_is_not_taken_for_damaged() {
+    for (appended, limits) in [(1, Limits { segment_bytes: 1 << 20, ..SMALL }), (1, SMALL), (60, SMALL)] {
+        let (disk, logs) = faulty(limits);
+        let log = logs.create(ID, b"g", Durability::Later).unwrap();
+        for n in 0..20 {
+            log.append(&[n; 40], b"").unwrap();
+        }
+        log.sync().unwrap();
+        let (last, mut seen) = (log.seq(), 0);
+        let replayed = logs.replay_until(ID, u64::MAX, &mut |record| {
+            seen = record.seq;
+            // Once, when the walk has read what there was.
+            if record.seq == last {
+                for n in 0..appended {
+                    log.append(&[n; 100], b"").unwrap();
+                }
+                log.sync().unwrap();
+            }
+            Ok(())
+        });
+        assert!(matches!(replayed, Err(LogError::Short { last, .. }) if last == log.seq()), "{replayed:?}");
+        assert_eq!(seen, log.seq());
+        // What does not fit what was durable is damage still.
+        let path = logs.files.path(ID, 0);
+        disk.change(path.to_str().unwrap(), |bytes| bytes[HEADER_BYTES + 200] ^= 1);
+        let replayed = logs.replay_until(ID, u64::MAX, &mut |_| Ok(()));
+        assert!(matches!(replayed, Err(LogError::Damaged { .. })), "{replayed:?}");
+    }
+}

@@ -176,6 +176,11 @@ impl<'f> Walk<'f> {
         Ok(walk)
     }
 
+    /// Forgets what was read of the segment at hand: it may have grown.
+    pub(super) fn refresh(&mut self) -> Result<(), LogError> {
+        self.window.as_mut().map_or(Ok(()), Window::refresh)
+    }
+
     /// Takes the next frame.
     pub(super) fn step(&mut self) -> Result<Step<'_>, LogError> {
         if self.at.offset == 0
