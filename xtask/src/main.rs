@@ -1,7 +1,7 @@
-//! The project's own commands: `cargo xtask check`, `cargo xtask fuzz` and `cargo xtask bench`.
+//! The project's own commands: `cargo xtask check`, `fuzz`, `torture` and `bench`.
 //!
-//! `check` is everything a contributor and CI need; each step can be named alone. `fuzz` runs its random tests for longer.
-//! `bench` measures Weald against native file systems in the same run. Start reading at `check.rs`.
+//! `check` is everything a contributor and CI need; each step can be named alone. `fuzz` runs its random tests for longer,
+//! `torture` what needs hours, and adds it up. `bench` measures Weald against native file systems in the same run. Start reading at `check.rs`.
 
 mod bench;
 mod check;
@@ -9,12 +9,15 @@ mod fuzz;
 mod run;
 mod tidy;
 mod tools;
+mod torture;
 
 use std::process::ExitCode;
 
 const USAGE: &str = "\
 usage: cargo xtask check [STEP…]     all steps, or only those named: fmt tidy clippy deny doc test
        cargo xtask fuzz [--minutes N] [TARGET…]   random tests by turns, 10 minutes; `list` names the targets
+       cargo xtask torture [--for 2h] [JOB…]   what needs hours, by turns, 10m; runs add up; `--list` names the jobs;
+                                               `JOB --seed N` repeats a round
        cargo xtask bench [--small] [ROW…]   all rows, or only those named; `--small` for a quick look; `list` names them";
 
 fn main() -> ExitCode {
@@ -23,6 +26,7 @@ fn main() -> ExitCode {
     let done = match words.split_first() {
         Some((&"check", steps)) => check::check(steps),
         Some((&"fuzz", words)) => fuzz::fuzz(words),
+        Some((&"torture", words)) => torture::torture(words),
         Some((&"bench", rows)) => bench::bench(rows),
         _ => {
             eprintln!("{USAGE}");

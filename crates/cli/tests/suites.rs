@@ -15,11 +15,11 @@ use support::Home;
 /// Where `cargo xtask check test` puts the suites.
 const TOOLS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/tools/bin");
 
-/// Operations of one run of fsx.
-const FSX_OPERATIONS: &str = "200000";
+/// Operations of one run of fsx, unless `WEALD_OPERATIONS` says otherwise.
+const FSX_OPERATIONS: u64 = 200_000;
 
-/// Fixed, so that a failure can be repeated.
-const FSX_SEED: &str = "20261121";
+/// Fixed, so that a failure can be repeated, unless `WEALD_SEED` says otherwise.
+const FSX_SEED: u64 = 20_261_121;
 
 /// All operations there are; what flushes or drops caches of the whole machine is rarer, as in real programs.
 const FSX_SETTINGS: &str = "
@@ -124,13 +124,15 @@ fn outcomes(text: &str) -> BTreeMap<&str, &str> {
 }
 
 #[test]
-fn fsx_finds_no_wrong_byte_in_200_000_operations() {
+fn fsx_finds_no_wrong_byte() {
+    let operations = weald_testkit::operations(FSX_OPERATIONS).to_string();
+    let seed = weald_testkit::seed(FSX_SEED).to_string();
     let home = Home::new();
     let mount = empty_workspace(&home, &[]);
     let settings = home.path().join("fsx.toml");
     std::fs::write(&settings, FSX_SETTINGS).unwrap();
     let out = suite("fsx")
-        .args(["-N", FSX_OPERATIONS, "-S", FSX_SEED, "-f"])
+        .args(["-N", &operations, "-S", &seed, "-f"])
         .arg(&settings)
         .arg("-P")
         .arg(home.path())
@@ -138,6 +140,6 @@ fn fsx_finds_no_wrong_byte_in_200_000_operations() {
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&out.stdout) + String::from_utf8_lossy(&out.stderr);
-    assert!(out.status.success(), "seed {FSX_SEED}: {text}");
-    println!("fsx: {FSX_OPERATIONS} operations, every byte as expected");
+    assert!(out.status.success(), "seed {seed}: {text}");
+    println!("fsx: every byte as expected\ntorture: operations={operations}");
 }

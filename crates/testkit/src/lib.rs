@@ -23,5 +23,19 @@ pub mod tree_compare;
 
 /// Number of random cases a property test runs: `WEALD_CASES` if set, else `default`.
 pub fn cases(default: u32) -> u32 {
-    std::env::var("WEALD_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+    setting("WEALD_CASES").unwrap_or(default)
+}
+
+/// Number of operations of a long run: `WEALD_OPERATIONS` if set, else `default`.
+pub fn operations(default: u64) -> u64 {
+    setting("WEALD_OPERATIONS").unwrap_or(default)
+}
+
+/// The first seed of a random run: `WEALD_SEED` if set, else `default`.
+pub fn seed(default: u64) -> u64 {
+    setting("WEALD_SEED").unwrap_or(default)
+}
+
+fn setting<T: std::str::FromStr>(name: &str) -> Option<T> {
+    std::env::var(name).ok()?.parse().ok()
 }

@@ -1,0 +1,52 @@
+//! The jobs of `cargo xtask torture`: one entry each.
+//!
+//! Invariant: a round takes minutes, not hours, since only whole rounds are counted; and it does the same again when it is
+//! given the same seed, as far as threads and the kernel let it.
+
+use super::round::Counts;
+use anyhow::Result;
+
+/// Something that finds faults only when it is done very often.
+pub(super) struct Job {
+    pub(super) name: &'static str,
+    /// What it does, for `--list`.
+    pub(super) does: &'static str,
+    /// What it counts: the word in `torture: UNIT=N`.
+    pub(super) unit: &'static str,
+    /// How many of them are to be done in all.
+    pub(super) target: u64,
+    pub(super) program: Program,
+}
+
+/// How a round is run.
+pub(super) enum Program {
+    /// Tests, one after the other; `WEALD_SEED` is set for each round.
+    Tests {
+        package: &'static str,
+        /// Which tests: a filter of the runner.
+        filter: &'static str,
+        environment: &'static [(&'static str, &'static str)],
+        /// Built with all optimisations, or as `cargo test` does.
+        release: bool,
+        /// What it needs that is not there by itself.
+        prepare: fn() -> Result<()>,
+    },
+    /// A function of this program, given the seed.
+    #[allow(dead_code, reason = "for jobs that are no tests")]
+    Own(fn(u64) -> Result<Counts>),
+}
+
+/// All jobs, in the order they take turns.
+pub(super) const JOBS: &[Job] = &[Job {
+    name: "fsx",
+    does: "fsx in a workspace, every byte compared",
+    unit: "operations",
+    target: 5_000_000,
+    program: Program::Tests {
+        package: "weald-cli",
+        filter: "binary(suites) & test(fsx_finds_no_wrong_byte)",
+        environment: &[("WEALD_OPERATIONS", "500000")],
+        release: false,
+        prepare: crate::tools::public_suites,
+    },
+}];
