@@ -164,3 +164,18 @@ fn without_an_answer_git_looks_for_itself() {
     home.weald(&["daemon", "restart"]).ok();
     assert!(is_helped(&home, &root));
 }
+
+#[test]
+fn git_runs_a_small_program_and_weald_itself_where_that_is_missing() {
+    let home = Home::new();
+    let repo = home.repo("tool");
+    home.weald(&["create", repo.to_str().unwrap(), "ws"]).ok();
+    let link = home.home().join("bin/weald-fsmonitor");
+    let small = Path::new(env!("CARGO_BIN_EXE_weald-fsmonitor"));
+    assert_eq!(std::fs::read_link(&link).unwrap(), small.canonicalize().unwrap());
+    assert!(is_helped(&home, &home.at("ws")));
+    // As it is where only `weald` was copied to.
+    std::fs::remove_file(&link).unwrap();
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_weald"), &link).unwrap();
+    assert!(is_helped(&home, &home.at("ws")));
+}

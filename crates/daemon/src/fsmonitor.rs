@@ -1,9 +1,10 @@
 //! Telling git what changed: the program that `core.fsmonitor` names, and the daemon's answer to it.
 //!
 //! Git runs `weald-fsmonitor 2 TOKEN` in the root of the working tree and reads the next token and paths, each ended by a
-//! zero byte; `/` is everything (githooks(5), fsmonitor-watchman, version 2). The program is a link in the
-//! home to the one that runs the daemon, so that git directories name a path that stays. Invariant: when in doubt, everything;
-//! when there is no answer, a failure, upon which git looks for itself.
+//! zero byte; `/` is everything (githooks(5), fsmonitor-watchman, version 2). What git directories name is a link in the
+//! home, a path that stays: to the small program of that name beside the one that runs the daemon, or to that one, which can do the
+//! same but takes longer to start. Invariant: when in doubt, everything; when there is no answer, a failure, upon which git looks
+//! for itself.
 
 use crate::ask::{self, unseen};
 use crate::forest::Forest;
@@ -63,10 +64,11 @@ pub(crate) fn install(home: &Path) -> Option<PathBuf> {
     link(home, PROGRAM).map(|()| path)
 }
 
-/// Makes a link of this name in a home to the program that runs.
+/// Makes a link of this name in a home to the program of that name beside the one that runs, or to the latter.
 pub(crate) fn link(home: &Path, name: &str) -> Option<()> {
     let path = home.join(DIR).join(name);
-    let program = std::env::current_exe().ok()?;
+    let running = std::env::current_exe().ok()?;
+    let program = Some(running.with_file_name(name)).filter(|own| own.is_file()).unwrap_or(running);
     if std::fs::read_link(&path).ok().as_deref() == Some(&program) {
         return Some(());
     }
