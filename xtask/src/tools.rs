@@ -23,6 +23,9 @@ pub(crate) const FOR_TESTS: &[Packaged] = &[
     ("sqlite3", "sqlite3"),
     ("strace", "strace"),
     ("python3", "python3"),
+    ("ssh", "openssh-client"),
+    // An ssh server without a service that starts by itself.
+    ("dropbear", "dropbear-bin"),
     ("lsattr", "e2fsprogs"),
     // Part of every Debian, but not of every container's.
     ("setpriv", "util-linux"),

@@ -5,9 +5,9 @@ use serde::de::DeserializeOwned;
 use std::env;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use weald_daemon::launch;
 use weald_daemon::protocol::{Line, Request, Target};
 use weald_daemon::refs::{Reference, Spot};
+use weald_daemon::{launch, ssh_agent};
 use weald_model::{Code, Fault};
 
 /// The facts of one call.
@@ -45,6 +45,7 @@ impl Context {
     pub(crate) fn ask<T: DeserializeOwned>(&self, request: Request) -> Result<T, Fault> {
         // This process must not count as somebody who stands in the workspace.
         let _ = env::set_current_dir("/");
+        ssh_agent::offer(&self.home);
         let mut bar = Bar::new(!self.json);
         let answer =
             launch::ask(&self.home, &request, &mut |title, done, total| bar.show(title, done, total));

@@ -7,6 +7,7 @@
 use crate::ask::{self, Unanswered, unseen};
 use crate::protocol::{FaultLine, Request};
 use crate::report::{Status, Stopped};
+use crate::ssh_agent;
 use crate::supervisor;
 use crate::wire;
 use serde::de::DeserializeOwned;
@@ -217,6 +218,7 @@ fn spawn(home: &Path) -> Result<Child, Fault> {
         .mode(0o700)
         .create(home)
         .map_err(|error| home_fault(home, "making Weald's home", &error))?;
+    ssh_agent::offer(home);
     let log = std::fs::OpenOptions::new()
         .create(true)
         .append(true)

@@ -57,6 +57,7 @@ mod reserve;
 mod restore;
 mod sealer;
 mod sources;
+pub mod ssh_agent;
 mod stores;
 pub mod supervisor;
 mod survey;

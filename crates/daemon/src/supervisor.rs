@@ -9,6 +9,7 @@
 use crate::hold::{Crashes, HeldMount, Line, Word};
 use crate::launch::{self, Announcement};
 use crate::protocol::FaultLine;
+use crate::ssh_agent;
 use crate::{locked, note, wire};
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::process::{PidfdFlags, Signal};
@@ -188,7 +189,9 @@ fn one_daemon(
 
 fn start(home: &Path, announces: bool, line: Line) -> io::Result<Child> {
     let mut command = Command::new(launch::own_program());
-    command.args(["daemon", "serve"]).env("WEALD_HOME", home).stdin(Stdio::from(line.into_descriptor()));
+    let (agent, link) = ssh_agent::variable(home);
+    command.args(["daemon", "serve"]).env("WEALD_HOME", home).env(agent, link);
+    command.stdin(Stdio::from(line.into_descriptor()));
     match announces {
         true => command.arg("--announce"),
         false => command.stdout(Stdio::null()),

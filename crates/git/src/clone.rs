@@ -209,8 +209,14 @@ fn told(failure: &Failure, url: &str, rev: Option<&str>) -> Fault {
         Failure::Said(lines) => lines,
     };
     let has = |needle: &str| said.iter().any(|line| line.contains(needle));
-    let words = said.iter().rev().find(|line| line.starts_with("fatal:") || line.starts_with("error:"));
-    let words = words.or(said.last()).cloned().unwrap_or_else(|| "git gave no reason".into());
+    // What ssh says comes before git's own word, which tells less.
+    let refused = said.iter().find(|line| {
+        line.contains("Permission denied")
+            || line.contains("Host key verification failed")
+            || line.starts_with("ssh: ")
+    });
+    let last = said.iter().rev().find(|line| line.starts_with("fatal:") || line.starts_with("error:"));
+    let words = refused.or(last).or(said.last()).cloned().unwrap_or_else(|| "git gave no reason".into());
     if has("No space left on device") || has("Disk quota exceeded") {
         return Fault::new(Code::DiskFull, format!("the clone of {shown} did not fit on the disk: {words}"));
     }
@@ -218,7 +224,9 @@ fn told(failure: &Failure, url: &str, rev: Option<&str>) -> Fault {
         return Fault::new(Code::UnknownRevision, format!("`{}` is not in {shown}", rev.unwrap_or("HEAD")))
             .hint(format!("git ls-remote {shown}"));
     }
-    let hint = if has("could not read Username") || has("Authentication failed") || has("Permission denied") {
+    let hint = if has("Host key verification failed") {
+        format!("ssh does not know this host's key: look at it and accept it with git ls-remote {shown}")
+    } else if has("could not read Username") || has("Authentication failed") || has("Permission denied") {
         "Weald never asks for passwords: set up a git credential helper or an ssh agent, then try again"
             .to_owned()
     } else {

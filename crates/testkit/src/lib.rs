@@ -18,6 +18,7 @@ pub mod reference;
 pub mod repo;
 pub mod server;
 pub mod source;
+pub mod ssh_server;
 pub mod strategy;
 pub mod tree_compare;
 

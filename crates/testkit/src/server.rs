@@ -1,6 +1,6 @@
-//! Real git servers on loopback for tests: `git http-backend` behind a small HTTP server, and `git daemon`.
+//! Real git servers on loopback for tests: `git http-backend` behind a small HTTP server, and `git daemon`. Over ssh: `ssh_server`.
 //!
-//! Both serve every repository below a directory, count what is asked of them, and can be told to fail: refuse
+//! All serve every repository below a directory, count what is asked of them, and can be told to fail: refuse
 //! credentials, be away, hang, or break off in the middle of an answer. They end when dropped.
 //! Invariant: nothing listens but on 127.0.0.1.
 
@@ -37,17 +37,17 @@ const HANG_PAUSE: Duration = Duration::from_millis(10);
 
 /// A server on a port of its own.
 pub struct Server {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     scheme: &'static str,
     accepting: Option<std::thread::JoinHandle<()>>,
 }
 
-struct Shared {
-    root: PathBuf,
-    address: SocketAddr,
+pub(crate) struct Shared {
+    pub(crate) root: PathBuf,
+    pub(crate) address: SocketAddr,
     failing: Mutex<Failing>,
-    fetches: AtomicU64,
-    requests: AtomicU64,
+    pub(crate) fetches: AtomicU64,
+    pub(crate) requests: AtomicU64,
     ended: AtomicBool,
 }
 
@@ -62,7 +62,7 @@ impl Server {
         Self::start(root, "git", answer_git)
     }
 
-    fn start(
+    pub(crate) fn start(
         root: &Path,
         scheme: &'static str,
         answer: fn(&Shared, &TcpStream) -> io::Result<()>,
@@ -126,12 +126,12 @@ impl Drop for Server {
 }
 
 impl Shared {
-    fn failing(&self) -> Failing {
+    pub(crate) fn failing(&self) -> Failing {
         *self.failing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Hangs until the server ends, or fails no more.
-    fn hang(&self) {
+    pub(crate) fn hang(&self) {
         let since = std::time::Instant::now();
         while since.elapsed() < HANG_MAX
             && !self.ended.load(Ordering::Acquire)

@@ -8,7 +8,7 @@ use serde_json::json;
 use weald_daemon::launch::{self, Launched};
 use weald_daemon::report::Stopped;
 use weald_daemon::run::{self, End};
-use weald_daemon::supervisor;
+use weald_daemon::{ssh_agent, supervisor};
 use weald_model::Fault;
 
 pub(super) fn run(context: &Context, command: DaemonCommand) -> Result<Outcome, Fault> {
@@ -21,6 +21,9 @@ pub(super) fn run(context: &Context, command: DaemonCommand) -> Result<Outcome, 
         }
         DaemonCommand::Restart { upgrade: true } => upgrade(context),
         DaemonCommand::Run { announce, resume } => {
+            if !resume {
+                ssh_agent::offer(&context.home);
+            }
             supervisor::run(&context.home, announce, resume).map(|()| Outcome::Yes)
         }
         DaemonCommand::Serve { announce } => Ok(match run::run(&context.home, announce)? {
