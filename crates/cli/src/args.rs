@@ -7,6 +7,9 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use weald_daemon::protocol::Depth;
 
+mod rules;
+pub(crate) use rules::{RulesArgs, RulesCommand};
+
 const AFTER_HELP: &str = "\
 Inside a workspace, WS may be left out. Every command has --json.
 Exit codes: 0 yes, 1 no or refused, 2 failed. Each error has a code: `weald explain W0008`.
@@ -81,6 +84,8 @@ pub(crate) enum Command {
     Config(ConfigArgs),
     /// Show who did what in a workspace, when, and to which path
     Log(LogArgs),
+    /// Show or change what programs in a workspace may not touch, see, write or delete
+    Rules(RulesArgs),
     /// Recompute everything from bytes, and say what is not as it was written, and where
     Verify(VerifyArgs),
     /// Print what the log of a workspace is now, to compare with later

@@ -66,6 +66,7 @@ pub(crate) fn answer(
             value(&forest.verify(&Scope { entry, until, base, heal, anchors }, progress)?)
         }
         Request::LogReads { target, on } => value(&forest.log_reads(who, &target, on)?),
+        Request::Rules(ask) => value(&forest.rules_of(who, &ask)?),
         Request::Anchor { target, tag } => value(&forest.anchor(&target, tag)?),
         Request::Snapshot(ask) => value(&forest.snapshot(who, &ask)?),
         Request::History(ask) => value(&forest.history(&ask)?),

@@ -12,7 +12,7 @@ use weald_store::disk::HostDisk;
 use weald_store::publish::publish;
 
 mod keys;
-mod words;
+pub(crate) mod words;
 
 pub(crate) use keys::{FREE_BYTES_MIN, KEYS};
 use keys::{Key, Value};

@@ -55,6 +55,7 @@ mod removal;
 mod rename;
 mod reserve;
 mod restore;
+mod rules;
 mod sealer;
 mod sources;
 pub mod ssh_agent;

@@ -193,6 +193,56 @@ pub struct LogRequest {
     pub follow: bool,
 }
 
+/// What `weald rules` asks.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RulesRequest {
+    /// Which workspace.
+    pub target: Target,
+    /// Where the caller stands: paths begin there when it is in the workspace, else at its root.
+    pub directory: Option<Bytes>,
+    /// What is to be done.
+    pub edit: RulesEdit,
+}
+
+/// What is to be done about rules. Paths are as they were typed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RulesEdit {
+    /// Nothing.
+    Show,
+    /// Rules are added, or replaced.
+    Add {
+        /// Paths nobody may change.
+        read_only: Vec<Bytes>,
+        /// Paths nobody may see.
+        masked: Vec<Bytes>,
+        /// Most private content, like `2GB`.
+        max_bytes: Option<String>,
+        /// Most files.
+        max_files: Option<u64>,
+        /// Most deletions in a span, like `200/10s`.
+        max_deletions: Option<String>,
+    },
+    /// Rules are taken away.
+    Remove {
+        /// Those of these paths.
+        paths: Vec<Bytes>,
+        /// The limit of private content.
+        max_bytes: bool,
+        /// The limit of files.
+        max_files: bool,
+        /// The limit of deletions.
+        max_deletions: bool,
+        /// All.
+        all: bool,
+    },
+    /// Deletions go on after there were too many.
+    Confirm {
+        /// For so long they do not count.
+        span: String,
+    },
+}
+
 /// Everything that can be asked.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case")]
@@ -316,6 +366,8 @@ pub enum Request {
         /// What it is to be.
         on: bool,
     },
+    /// Rules, shown or changed; answers [`crate::report::RulesReport`].
+    Rules(RulesRequest),
     /// The head of a log, to be kept elsewhere; answers [`crate::report::Anchored`].
     Anchor {
         /// Which.

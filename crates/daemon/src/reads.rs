@@ -30,7 +30,7 @@ impl Forest {
     }
 
     /// Mounts a workspace anew when the kernel has to be told to ask for opens. Tells who prevents it.
-    fn ask_for_opens(&self, entry: &Arc<Entry>) -> Result<Option<String>, Fault> {
+    pub(crate) fn ask_for_opens(&self, entry: &Arc<Entry>) -> Result<Option<String>, Fault> {
         let mut life = entry.life();
         let adapter = life.mount.as_ref().and_then(|live| live.handler.loaded());
         if !adapter.is_some_and(weald_fuse::Adapter::misses_opens) {

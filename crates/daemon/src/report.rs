@@ -15,9 +15,11 @@ use serde::{Deserialize, Serialize};
 
 mod journal;
 mod proof;
+mod rules;
 
 pub use journal::{LogEnd, LogLine, ReadsLogged};
 pub use proof::{Anchored, LogBegin, SignedAnchor, Verification, VerifyProblem};
+pub use rules::{DeletionLimitReport, PathRuleReport, RulesReport};
 
 /// A moment in time, RFC 3339 in JSON, seconds since 1970 in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

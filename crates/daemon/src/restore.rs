@@ -108,7 +108,7 @@ impl Forest {
 
     /// Remembers, over the end of this daemon, that the kernel is to be told of a restore; until the end of what is
     /// returned.
-    fn restoring(&self, entry: &Entry, workspace: &Workspace) -> Option<Restoring> {
+    pub(crate) fn restoring(&self, entry: &Entry, workspace: &Workspace) -> Option<Restoring> {
         let mount_id = entry.life().mount.as_ref().map(|live| live.mount.identity.mount_id)?;
         self.hold.restoring(mount_id, Some(workspace.present()));
         Some(Restoring { hold: Arc::clone(&self.hold), mount_id })
@@ -137,7 +137,7 @@ impl Forest {
 }
 
 /// A restore of which the kernel is to be told.
-struct Restoring {
+pub(crate) struct Restoring {
     hold: Arc<Hold>,
     mount_id: u64,
 }
@@ -159,7 +159,7 @@ impl Entry {
     }
 
     /// Has the kernel forget what a change behind its back made untrue.
-    fn refresh(&self, changed: &Changed) {
+    pub(crate) fn refresh(&self, changed: &Changed) {
         let mounted = self
             .life()
             .mount

@@ -15,7 +15,9 @@ const SGID: u32 = 0o2000;
 impl Workspace {
     /// The attributes of an inode.
     pub fn attr(&self, ino: Ino) -> Result<Attr> {
-        self.read_state().attr(&self.base, ino)
+        let state = self.read_state();
+        state.must_see(&self.base, ino)?;
+        state.attr(&self.base, ino)
     }
 
     /// Changes attributes and returns the new ones.
@@ -23,6 +25,7 @@ impl Workspace {
         self.editing(&[ino], || {
             self.change_inode(who, |state, time| {
                 let kind = state.with(&self.base, ino, |inode| Ok(inode.kind))?;
+                state.must_change(&self.base, ino)?;
                 match set.size {
                     Some(size) if size > FILE_BYTES_MAX => return Err(Errno::TooBig),
                     Some(_) if kind == FileKind::Dir => return Err(Errno::IsDir),
@@ -40,12 +43,14 @@ impl Workspace {
     /// The value of an extended attribute; ENODATA when there is none.
     pub fn get_xattr(&self, ino: Ino, name: &[u8]) -> Result<Vec<u8>> {
         let state = self.read_state();
+        state.must_see(&self.base, ino)?;
         state.with(&self.base, ino, |inode| inode.xattr(name).map(<[u8]>::to_vec).ok_or(Errno::NoData))
     }
 
     /// The names of all extended attributes, each followed by NUL (listxattr(2)).
     pub fn list_xattr(&self, ino: Ino) -> Result<Vec<u8>> {
         let state = self.read_state();
+        state.must_see(&self.base, ino)?;
         state.with(&self.base, ino, |inode| Ok(inode.xattr_names()))
     }
 
@@ -65,6 +70,7 @@ impl Workspace {
             return Err(Errno::Range);
         }
         self.change(who, |state, _| {
+            state.must_change(&self.base, ino)?;
             let there = state.with(&self.base, ino, |inode| Ok(inode.xattr(name).is_some()))?;
             match (mode, there) {
                 (XattrMode::Create, true) => return Err(Errno::Exists),
@@ -78,6 +84,7 @@ impl Workspace {
     /// Removes an extended attribute.
     pub fn remove_xattr(&self, who: &Caller, ino: Ino, name: &[u8]) -> Result<()> {
         self.change(who, |state, _| {
+            state.must_change(&self.base, ino)?;
             state.with(&self.base, ino, |inode| inode.xattr(name).map(|_| ()).ok_or(Errno::NoData))?;
             Ok(Some(Change::RemoveXattr { ino, name: name.to_vec(), perm: None }))
         })

@@ -45,7 +45,7 @@ pub(crate) enum Origin {
 
 impl Origin {
     /// True for what was written here, wherever it is kept.
-    fn is_private(&self) -> bool {
+    pub(crate) fn is_private(&self) -> bool {
         matches!(self, Origin::Log(_) | Origin::Chunk(_) | Origin::Bytes(_))
     }
 }

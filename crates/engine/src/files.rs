@@ -20,13 +20,21 @@ pub(crate) const FILE_BYTES_MAX: u64 = i64::MAX as u64;
 impl Workspace {
     /// Appends up to `size` bytes from `offset` to `out`; fewer at the end of the file.
     pub fn read(&self, ino: Ino, offset: u64, size: usize, out: &mut Vec<u8>) -> Result<()> {
-        let pieces = self.read_state().pieces(&self.base, ino, offset, size)?;
+        let pieces = {
+            let state = self.read_state();
+            state.must_see(&self.base, ino)?;
+            state.pieces(&self.base, ino, offset, size)?
+        };
         self.shared.read_pieces(&self.base, &pieces, out)
     }
 
     /// The target of a symbolic link.
     pub fn read_link(&self, ino: Ino) -> Result<Vec<u8>> {
-        let target = self.read_state().target(&self.base, ino)?;
+        let target = {
+            let state = self.read_state();
+            state.must_see(&self.base, ino)?;
+            state.target(&self.base, ino)?
+        };
         self.shared.read_target(&self.base, &target)
     }
 
@@ -40,6 +48,10 @@ impl Workspace {
             return Ok(());
         }
         let is_large = data.len() > INLINE_BYTES_MAX;
+        if is_large {
+            // Before it takes space; it is looked at again with the change.
+            self.read_state().must_take_write(&self.base, ino, offset, u64::from(len))?;
+        }
         let _putting = is_large.then(|| self.putting.read().unwrap_or_else(PoisonError::into_inner));
         let (stored, inline) = match data.len() {
             0..=INLINE_BYTES_MAX => (Stored::Inline, data),
@@ -52,6 +64,7 @@ impl Workspace {
         self.editing(&[ino], || {
             self.change_with(who, inline, |state, _| {
                 state.must_be_editable(&self.base, ino)?;
+                state.must_take_write(&self.base, ino, offset, u64::from(len))?;
                 Ok((Some(Change::Write { ino, offset, len, stored, drop_privileges }), ()))
             })
         })
@@ -62,6 +75,7 @@ impl Workspace {
         self.editing(&[ino], || {
             self.change(who, |state, _| {
                 state.must_be_editable(&self.base, ino)?;
+                state.must_change(&self.base, ino)?;
                 Ok(Some(Change::Attach { ino, hash, len }))
             })
         })
@@ -79,6 +93,7 @@ impl Workspace {
         self.editing(&[ino], || {
             self.change(who, |state, _| {
                 state.must_be_editable(&self.base, ino)?;
+                state.must_change(&self.base, ino)?;
                 Ok(Some(Change::Allocate { ino, offset, len, mode, drop_privileges }))
             })
         })
@@ -87,6 +102,7 @@ impl Workspace {
     /// lseek(2) with SEEK_DATA or SEEK_HOLE; ENXIO at or behind the end.
     pub fn seek(&self, ino: Ino, offset: u64, what: Seek) -> Result<u64> {
         let state = self.read_state();
+        state.must_see(&self.base, ino)?;
         state.with(&self.base, ino, |inode: &Inode| {
             let (content, size) = (inode.content()?, inode.size_here(&self.base)?);
             if offset >= size {
@@ -115,6 +131,8 @@ impl Workspace {
             self.change_with(who, &[], |state, _| {
                 state.must_be_editable(&self.base, from)?;
                 state.must_be_editable(&self.base, to)?;
+                state.must_see(&self.base, from)?;
+                state.must_change(&self.base, to)?;
                 let size = state.with(&self.base, from, |inode| Ok(inode.size))?;
                 let len = len.min(size.saturating_sub(from_offset));
                 if to_offset.checked_add(len).is_none_or(|end| end > FILE_BYTES_MAX) {
@@ -124,6 +142,7 @@ impl Workspace {
                 if from == to && is_forward && to_offset < from_offset + len {
                     return Err(Errno::Invalid);
                 }
+                state.must_have_copied(&self.base, (from, from_offset), (to, to_offset), len)?;
                 let change = Change::Copy { from, from_offset, to, to_offset, len, drop_privileges };
                 Ok(((len > 0).then_some(change), len))
             })
@@ -136,6 +155,12 @@ impl Workspace {
 }
 
 impl State {
+    /// What rules say of a write.
+    fn must_take_write(&self, base: &Base, ino: Ino, offset: u64, len: u64) -> Result<()> {
+        self.must_change(base, ino)?;
+        self.must_have_bytes(base, ino, offset, len)
+    }
+
     /// What up to `size` bytes from `offset` are made of; fewer at the end of the file.
     pub(crate) fn pieces(&self, base: &Base, ino: Ino, offset: u64, size: usize) -> Result<Vec<Piece>> {
         self.with(base, ino, |inode| {

@@ -7,6 +7,7 @@
 
 use crate::persistent_map::Map;
 use crate::record::Why;
+use crate::rules::{Deletions, Rules};
 use std::sync::Arc;
 use weald_model::{Errno, Ino, Result, SnapshotId, Timestamp, WorkspaceId};
 
@@ -155,6 +156,9 @@ pub(crate) struct History {
     is_being_made: bool,
     /// Files that are opened for reading are recorded.
     pub(crate) logs_reads: bool,
+    /// What is forbidden; None when nothing is.
+    pub(crate) rules: Option<Arc<Rules>>,
+    pub(crate) deletions: Deletions,
 }
 
 impl History {
@@ -171,6 +175,8 @@ impl History {
             open_since: None,
             is_being_made: true,
             logs_reads: false,
+            rules: None,
+            deletions: Deletions::default(),
         }
     }
 
@@ -180,6 +186,7 @@ impl History {
         self.undone = Map::default();
         self.open_since = None;
         self.is_being_made = true;
+        self.deletions = Deletions::default();
     }
 
     /// A visible change was made at `at`. `pid` is 0 for Weald's own.

@@ -25,12 +25,16 @@ impl Workspace {
             return Err(Errno::NameTooLong);
         }
         let dent = state.entry(&self.base, parent, name)?.ok_or(Errno::NotFound)?;
-        state.attr(&self.base, dent.ino)
+        let is_seen =
+            state.must_see(&self.base, parent).is_ok() && state.shows(&self.base, parent, name, dent)?;
+        if is_seen { state.attr(&self.base, dent.ino) } else { Err(Errno::NotFound) }
     }
 
     /// The directory above `dir`; the root is above itself.
     pub fn parent_of(&self, dir: Ino) -> Result<Ino> {
-        self.read_state().parent_of(&self.base, dir)
+        let state = self.read_state();
+        state.must_see(&self.base, dir)?;
+        state.parent_of(&self.base, dir)
     }
 
     /// Makes a file, directory, FIFO, socket or device. `rdev` counts for devices only.
@@ -47,6 +51,7 @@ impl Workspace {
         let rdev = if matches!(kind, FileKind::CharDevice | FileKind::BlockDevice) { rdev } else { 0 };
         self.change_inode(who, |state, _| {
             self.must_be_free(state, parent, &name)?;
+            state.must_have_a_file()?;
             let make = self.plan_make(state, who, parent, kind, perm)?;
             let ino = make.ino;
             Ok((Some(Change::Make(Box::new(Make { place: Some((parent, name)), rdev, ..make }))), ino))
@@ -63,6 +68,7 @@ impl Workspace {
         }
         self.change_inode(who, |state, _| {
             self.must_be_free(state, parent, &name)?;
+            state.must_have_a_file()?;
             let make = self.plan_make(state, who, parent, FileKind::Symlink, 0o777)?;
             let ino = make.ino;
             let make = Make { place: Some((parent, name)), target: target.to_vec(), ..make };
@@ -73,6 +79,8 @@ impl Workspace {
     /// Makes a file without a name (O_TMPFILE, open(2)). It lives until forgotten or linked.
     pub fn make_tmpfile(&self, who: &Caller, parent: Ino, perm: u32) -> Result<Attr> {
         self.change_inode(who, |state, _| {
+            state.must_change(&self.base, parent)?;
+            state.must_have_a_file()?;
             let make = self.plan_make(state, who, parent, FileKind::File, perm)?;
             let ino = make.ino;
             Ok((Some(Change::Make(Box::new(make))), ino))
@@ -83,12 +91,16 @@ impl Workspace {
     pub fn link(&self, who: &Caller, ino: Ino, parent: Ino, name: &[u8]) -> Result<Attr> {
         let name = checked(name)?;
         self.change_inode(who, |state, _| {
-            state.with(&self.base, ino, |inode| match inode.kind {
+            let is_first = state.with(&self.base, ino, |inode| match inode.kind {
                 FileKind::Dir => Err(Errno::NotPermitted),
                 _ if inode.nlink == u32::MAX => Err(Errno::TooManyLinks),
-                _ => Ok(()),
+                _ => Ok(inode.nlink == 0),
             })?;
+            state.must_change(&self.base, ino)?;
             self.must_be_free(state, parent, &name)?;
+            if is_first {
+                state.must_have_a_file()?;
+            }
             Ok((Some(Change::Link { ino, parent, name }), ino))
         })
     }
@@ -96,24 +108,41 @@ impl Workspace {
     /// Removes a name of something that is no directory.
     pub fn unlink(&self, who: &Caller, parent: Ino, name: &[u8]) -> Result<RemovedEntry> {
         let name = checked(name)?;
-        self.change_with(who, &[], |state, _| {
-            let dent = self.existing(state, parent, &name)?;
+        self.delete(who, parent, name, |state, dent| {
             if dent.kind == FileKind::Dir {
                 return Err(Errno::IsDir);
             }
             let orphan = state.with(&self.base, dent.ino, |inode| Ok(inode.nlink == 1))?;
-            Ok((Some(Change::Remove { parent, name }), RemovedEntry { ino: dent.ino, orphan }))
+            Ok(RemovedEntry { ino: dent.ino, orphan })
         })
     }
 
     /// Removes an empty directory.
     pub fn rmdir(&self, who: &Caller, parent: Ino, name: &[u8]) -> Result<RemovedEntry> {
         let name = checked(name)?;
-        self.change_with(who, &[], |state, _| {
-            let dent = self.existing(state, parent, &name)?;
+        self.delete(who, parent, name, |state, dent| {
             self.must_be_empty_dir(state, dent)?;
-            Ok((Some(Change::Remove { parent, name }), RemovedEntry { ino: dent.ino, orphan: true }))
+            Ok(RemovedEntry { ino: dent.ino, orphan: true })
         })
+    }
+
+    /// Removes a name once `plan` and the rules say that it can be. That there were too many is logged.
+    fn delete(
+        &self,
+        who: &Caller,
+        parent: Ino,
+        name: Name,
+        plan: impl FnOnce(&State, Dent) -> Result<RemovedEntry>,
+    ) -> Result<RemovedEntry> {
+        self.change_with(who, &[], |state, time| {
+            let dent = self.existing(state, parent, &name)?;
+            state.must_take(&self.base, parent, name.as_bytes())?;
+            let removed = plan(state, dent)?;
+            Ok(match state.plan_deletion(time) {
+                Some(stop) => (stop, Err(Errno::NotPermitted)),
+                None => (Some(Change::Remove { parent, name }), Ok(removed)),
+            })
+        })?
     }
 
     /// Renames (renameat2(2)).
@@ -131,6 +160,7 @@ impl Workspace {
             let moved = self.existing(state, from, &name)?;
             state.live_dir(&self.base, to, |_| ())?;
             let target = state.entry(&self.base, to, new_name.as_bytes())?;
+            self.must_be_renamed(state, (from, &name, moved), (to, &new_name, target), mode)?;
             match (mode, target) {
                 (RenameMode::NoReplace, Some(_)) => return Err(Errno::Exists),
                 (RenameMode::Exchange, None) => return Err(Errno::NotFound),
@@ -179,7 +209,7 @@ impl Workspace {
             dir,
             |inode| if inode.kind == FileKind::Dir { Ok(()) } else { Err(Errno::NotDir) },
         )?;
-        state.read_dir(&self.base, dir, after.0, &mut |name, Dent { ino, kind, cookie }| {
+        self.read_seen(&state, dir, after, &mut |name, Dent { ino, kind, cookie }| {
             each(DirEntry { name, ino, kind, next: Cookie(cookie) })
         })
     }
@@ -198,10 +228,33 @@ impl Workspace {
             |inode| if inode.kind == FileKind::Dir { Ok(()) } else { Err(Errno::NotDir) },
         )?;
         let mut damaged = None;
-        state.read_dir(&self.base, dir, after.0, &mut |name, Dent { ino, kind, cookie }| match state
+        self.read_seen(&state, dir, after, &mut |name, Dent { ino, kind, cookie }| match state
             .attr(&self.base, ino)
         {
             Ok(attr) => each(DirEntry { name, ino, kind, next: Cookie(cookie) }, &attr),
+            Err(errno) => {
+                damaged = Some(errno);
+                false
+            }
+        })?;
+        damaged.map_or(Ok(()), Err)
+    }
+
+    /// The stream of a directory without what is masked.
+    fn read_seen(
+        &self,
+        state: &State,
+        dir: Ino,
+        after: Cookie,
+        each: &mut dyn FnMut(&[u8], Dent) -> bool,
+    ) -> Result<()> {
+        state.must_see(&self.base, dir)?;
+        let mut damaged = None;
+        state.read_dir(&self.base, dir, after.0, &mut |name, dent| match state
+            .shows(&self.base, dir, name, dent)
+        {
+            Ok(true) => each(name, dent),
+            Ok(false) => true,
             Err(errno) => {
                 damaged = Some(errno);
                 false
@@ -244,8 +297,31 @@ impl Workspace {
         state.entry(&self.base, parent, name.as_bytes())?.ok_or(Errno::NotFound)
     }
 
+    /// What rules say of a rename.
+    fn must_be_renamed(
+        &self,
+        state: &State,
+        (from, name, moved): (Ino, &Name, Dent),
+        (to, new_name, target): (Ino, &Name, Option<Dent>),
+        mode: RenameMode,
+    ) -> Result<()> {
+        let base = &self.base;
+        state.must_take(base, from, name.as_bytes())?;
+        state.must_get(base, to, new_name.as_bytes(), moved.kind)?;
+        match target {
+            Some(target) if mode == RenameMode::Exchange => {
+                state.must_take(base, to, new_name.as_bytes())?;
+                state.must_get(base, from, name.as_bytes(), target.kind)
+            }
+            Some(_) => state.must_take(base, to, new_name.as_bytes()),
+            None => Ok(()),
+        }
+    }
+
+    /// That nothing is there which can be seen, and that something may be made.
     fn must_be_free(&self, state: &State, parent: Ino, name: &Name) -> Result<()> {
         state.live_dir(&self.base, parent, |_| ())?;
+        state.must_make(&self.base, parent, name.as_bytes())?;
         match state.entry(&self.base, parent, name.as_bytes())? {
             Some(_) => Err(Errno::Exists),
             None => Ok(()),

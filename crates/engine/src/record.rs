@@ -5,6 +5,7 @@
 
 use crate::history::{Occasion, Point, Seal};
 use crate::programs::ProgramName;
+use crate::rules::RuleChange;
 use crate::{AllocateMode, RenameMode};
 use weald_model::{FileKind, Ino, Name, Oid, SnapshotId, Timestamp, WorkspaceId};
 use weald_store::log::Place;
@@ -172,6 +173,8 @@ pub(crate) enum Change {
         ino: Ino,
         executes: bool,
     },
+    /// Rules, or what follows from them.
+    Rules(Box<RuleChange>),
 }
 
 /// A path below the root; empty is the root itself.
@@ -421,6 +424,10 @@ impl Change {
                 w.ino(*ino);
                 w.bool(*executes);
             }
+            Change::Rules(change) => {
+                w.tag(28);
+                change.encode(w);
+            }
             Change::Sized { ino, size } => {
                 w.tag(26);
                 w.ino(*ino);
@@ -527,6 +534,7 @@ impl Change {
             27 => Change::GivenUp { last: r.number()?, chain: r.raw()? },
             23 => Change::Reads { on: r.bool()? },
             26 => Change::Sized { ino: r.ino()?, size: r.number()? },
+            28 => Change::Rules(Box::new(RuleChange::decode(r)?)),
             24 => Change::Opened { ino: r.ino()?, executes: r.bool()? },
             19 => Change::Program { number: r.small()?, name: program_name(r.bytes()?)? },
             _ => return Err(Malformed("unknown change")),

@@ -8,8 +8,9 @@ use crate::content::{Content, Origin};
 use crate::history::History;
 use crate::persistent_map::Map;
 use crate::record::XattrList;
+use crate::rules::Guard;
 use std::cmp::Ordering;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use weald_model::attr::SIZE_UNKNOWN;
 use weald_model::{Attr, Errno, FileKind, Ino, Name, Result, Timestamp};
 
@@ -53,6 +54,8 @@ pub(crate) struct State {
     pub(crate) private_bytes: u64,
     pub(crate) history: History,
     feed: Feed,
+    /// What the ruled paths lead to, once it was asked for.
+    pub(crate) guard: OnceLock<Arc<Guard>>,
 }
 
 /// Where a name leads.
@@ -179,6 +182,7 @@ impl State {
             private_bytes: 0,
             history: History::new(),
             feed: Feed::new(),
+            guard: OnceLock::new(),
         }
     }
 

@@ -126,7 +126,15 @@ impl Workspace {
     pub fn changed_since(&self, point: Point) -> Result<Changed> {
         let past = self.past(point)?;
         let state = self.read_state();
-        past.state().changed(&self.base, &state)
+        let mut changed = past.state().changed(&self.base, &state)?;
+        let seen = past.state().masks_changed(&self.base, &state)?;
+        changed.inodes.extend(seen.inodes);
+        changed.inodes.sort_unstable();
+        changed.inodes.dedup();
+        changed.entries.extend(seen.entries);
+        changed.entries.sort_unstable();
+        changed.entries.dedup();
+        Ok(changed)
     }
 
     /// The present, frozen. O(1).

@@ -194,7 +194,9 @@ impl Workspace {
         let _revival = self.shared.given_back.revive();
         let past = self.past(point).map_err(OpenError::Past)?;
         self.sync().map_err(OpenError::Past)?;
-        self.fork_from(id, past.into_state(), (point, Root::Durable), note)
+        let fork = self.fork_from(id, past.into_state(), (point, Root::Durable), note)?;
+        self.hand_on_rules(&fork).map_err(OpenError::Past)?;
+        Ok(fork)
     }
 
     fn fork_from(

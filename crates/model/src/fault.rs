@@ -95,6 +95,8 @@ codes! {
     ContentGivenBack = 44,
     /// There is no such pin. `weald pin --list` shows all.
     UnknownPin = 45,
+    /// There is no rule for that path. `weald rules` shows all.
+    UnknownRule = 46,
     /// The workspace has conflicts that nobody resolved yet, or a merge that is under way.
     UnfinishedMerge = 50,
     /// The branch is checked out where something uncommitted or untracked is in the way. Nothing was changed.

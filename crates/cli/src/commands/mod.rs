@@ -20,6 +20,7 @@ mod place;
 mod promote;
 mod remove;
 mod restore;
+mod rules;
 mod run;
 mod shell;
 mod snapshot;
@@ -50,6 +51,7 @@ pub(crate) fn run(context: &Context, command: Command) -> Result<Outcome, Fault>
         Command::Restore(args) => restore::run(context, args),
         Command::Undo(args) => restore::undo(context, args),
         Command::Redo(args) => restore::redo(context, args),
+        Command::Rules(args) => rules::run(context, args),
         Command::Run(args) => run::run(context, args),
         Command::Trash(command) => trash::run(context, command),
         Command::Pin(args) => pin::run(context, args),

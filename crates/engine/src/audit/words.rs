@@ -3,6 +3,7 @@
 use super::Logged;
 use super::names::Names;
 use crate::record::{Change, Fields, Make, Why};
+use crate::rules::{self, RuleChange};
 use crate::{AllocateMode, RenameMode};
 use weald_model::{FileKind, Ino, Name};
 use weald_store::log::reclaim::Piece;
@@ -178,6 +179,13 @@ fn history(change: &Change, logged: &mut Logged) {
         Change::DropSnapshot { id } => {
             logged.operation = "drop-snapshot";
             logged.detail = Some(id.to_string());
+        }
+        Change::Rules(change) => {
+            (logged.operation, logged.detail) = match &**change {
+                RuleChange::Set(rules) => ("rules", Some(rules::told(rules))),
+                RuleChange::Stopped => ("rules-stop", Some("too many deletions".to_owned())),
+                RuleChange::Confirmed { .. } => ("rules-confirm", Some("deletions are meant".to_owned())),
+            };
         }
         Change::Tag { id, tags } => {
             logged.operation = "tag";

@@ -4,6 +4,7 @@
 
 use super::{History, Occasion, Point, Seal, Snapshot};
 use crate::record::{Malformed, Reader, Writer};
+use crate::rules::Rules;
 use std::sync::Arc;
 use weald_model::{SnapshotId, WorkspaceId};
 
@@ -13,6 +14,12 @@ const STEP: u8 = 2;
 const UNDONE: u8 = 3;
 /// Everything else; the only entry of its kind.
 const REST: u8 = 4;
+/// The rules, when there are any; the only entry of its kind.
+const RULES: u8 = 5;
+/// A deletion that counts.
+const DELETION: u8 = 6;
+/// Where counting deletions stands, with rules; the only entry of its kind.
+const COUNTING: u8 = 7;
 
 impl History {
     /// All entries: keys ascend.
@@ -43,7 +50,27 @@ impl History {
             w.bool(self.logs_reads);
         };
         entries.push((key(REST, 0), value(rest)));
+        self.put_rules(&mut entries);
         entries
+    }
+
+    /// The entries of rules and what follows from them; none when there are no rules.
+    fn put_rules(&self, entries: &mut Vec<(Vec<u8>, Vec<u8>)>) {
+        let Some(rules) = &self.rules else { return };
+        entries.push((key(RULES, 0), value(|w| rules.encode(w))));
+        for (number, time) in self.deletions.recent.iter() {
+            entries.push((key(DELETION, *number), value(|w| w.time(*time))));
+        }
+        let counting = |w: &mut Writer<'_>| {
+            w.number(self.deletions.next);
+            for time in [self.deletions.stopped, self.deletions.free_until] {
+                w.bool(time.is_some());
+                if let Some(time) = time {
+                    w.time(time);
+                }
+            }
+        };
+        entries.push((key(COUNTING, 0), value(counting)));
     }
 
     /// Takes an entry.
@@ -67,6 +94,13 @@ impl History {
                 self.open_since = if r.bool()? { Some(r.time()?) } else { None };
                 self.is_being_made = r.bool()?;
                 self.logs_reads = r.bool()?;
+            }
+            RULES => self.rules = Some(Arc::new(Rules::decode(&mut r)?)),
+            DELETION => drop(self.deletions.recent.insert(number, r.time()?)),
+            COUNTING => {
+                self.deletions.next = r.number()?;
+                self.deletions.stopped = if r.bool()? { Some(r.time()?) } else { None };
+                self.deletions.free_until = if r.bool()? { Some(r.time()?) } else { None };
             }
             _ => return Err(Malformed("an entry of history")),
         }

@@ -1,13 +1,14 @@
 //! Records survive encoding; anything else is refused without a panic.
 
 use super::*;
+use crate::rules::{DeletionLimit, PathRule, Rules};
 use proptest::prelude::*;
 
 fn sample() -> impl Strategy<Value = Record> {
     let ino = prop_oneof![(1u64..1 << 32).prop_map(Ino), ((1u64 << 32)..1 << 40).prop_map(Ino)];
     let name =
         prop::collection::vec(1u8..255, 1..40).prop_filter_map("a name", |bytes| Name::new(&bytes).ok());
-    let change = (ino.clone(), ino, name, any::<u64>(), any::<u32>(), 0u8..25).prop_map(
+    let change = (ino.clone(), ino, name, any::<u64>(), any::<u32>(), 0u8..26).prop_map(
         |(ino, parent, name, number, small, which)| match which {
             0 => Change::Forked { child: WorkspaceId(number) },
             1 => Change::Link { ino, parent, name },
@@ -74,6 +75,11 @@ fn sample() -> impl Strategy<Value = Record> {
             22 => Change::Reads { on: small % 2 == 0 },
             24 => Change::Sized { ino, size: number },
             23 => Change::Opened { ino, executes: small % 2 == 0 },
+            25 => Change::Rules(Box::new(match small % 3 {
+                0 => RuleChange::Stopped,
+                1 => RuleChange::Confirmed { until: Timestamp { secs: number as i64, nanos: 7 } },
+                _ => RuleChange::Set(some_rules(number)),
+            })),
             19 => Change::Reclaimed {
                 pieces: vec![Piece { file: small, from: number / 2, to: number / 2 + u64::from(small) }],
             },
@@ -113,6 +119,12 @@ fn sample() -> impl Strategy<Value = Record> {
         request: secs as u64,
         change,
     })
+}
+
+fn some_rules(number: u64) -> Rules {
+    let paths = [(b"".to_vec(), PathRule::ReadOnly), (b"a/.env".to_vec(), PathRule::Masked)].into();
+    let max_deletions = Some(DeletionLimit { count: 7, seconds: 60 });
+    Rules { paths, max_bytes: Some(number), max_files: None, max_deletions }
 }
 
 proptest! {

@@ -79,6 +79,7 @@ impl State {
             | Change::GivenUp { .. }
             | Change::Reads { .. }
             | Change::Opened { .. }
+            | Change::Rules(_)
             | Change::Sized { .. }
             | Change::Purge { .. }
             | Change::Snapshot { .. }
@@ -104,9 +105,17 @@ impl State {
                 self.history.logs_reads = *on;
                 Ok(())
             }
+            Change::Rules(change) => {
+                self.change_rules(change, time);
+                Ok(())
+            }
             Change::Make(make) => self.make(base, make, time),
             Change::Link { ino, parent, name } => self.link(base, *ino, *parent, name, time),
-            Change::Remove { parent, name } => self.remove(base, *parent, name, time),
+            Change::Remove { parent, name } => {
+                self.remove(base, *parent, name, time)?;
+                self.note_deletion(time);
+                Ok(())
+            }
             Change::Rename { from, name, to, new_name, mode, whiteout } => {
                 self.rename(base, (*from, name), (*to, new_name), *mode, time)?;
                 whiteout.as_ref().map_or(Ok(()), |make| self.make(base, make, time))
@@ -382,6 +391,7 @@ impl State {
         ino: Ino,
         kind: FileKind,
     ) -> Result<()> {
+        self.unguard(parent, name);
         let key = (parent, name.clone());
         let cookie = match (base.entry(parent, name.as_bytes())?, self.names.get(&key)) {
             (Some(own), _) => own.cookie,
@@ -399,6 +409,7 @@ impl State {
 
     /// Takes a name away.
     pub(super) fn drop_name(&mut self, base: &Base, parent: Ino, name: &Name) -> Result<Dent> {
+        self.unguard(parent, name);
         let dent = self.entry(base, parent, name.as_bytes())?.ok_or(Errno::Io)?;
         let key = (parent, name.clone());
         if base.entry(parent, name.as_bytes())?.is_some() {

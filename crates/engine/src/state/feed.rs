@@ -150,6 +150,7 @@ fn subjects(change: &Change, tell: &mut impl FnMut(Subject)) {
         | Change::GivenUp { .. }
         | Change::Reads { .. }
         | Change::Opened { .. }
+        | Change::Rules(_)
         | Change::Sized { .. }
         | Change::Purge { .. }
         | Change::Snapshot { .. }

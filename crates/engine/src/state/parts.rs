@@ -9,7 +9,7 @@ use crate::base::Base;
 use crate::content::Content;
 use crate::history::History;
 use crate::persistent_map::Map;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use weald_model::{Ino, Name, Result};
 
 /// An inode of an overlay; None is a base inode that is gone.
@@ -96,6 +96,7 @@ impl State {
             private_bytes: 0,
             history,
             feed: Feed::unknown(),
+            guard: OnceLock::new(),
         }
     }
 

@@ -11,7 +11,7 @@ use crate::base::Base;
 use crate::history::{Changed, Point};
 use crate::record::{Path, Why};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use weald_model::{Errno, FileKind, Ino, Name, Result, Timestamp};
 
 impl State {
@@ -24,10 +24,13 @@ impl State {
         paths: &[Path],
         time: Timestamp,
     ) -> Result<State> {
-        match is_whole(paths) {
-            true => self.restore_all(base, target, time),
-            false => PathRestore::new(base, self, target, time)?.run(&outermost(paths)),
-        }
+        let mut next = match is_whole(paths) {
+            true => self.restore_all(base, target, time)?,
+            false => PathRestore::new(base, self, target, time)?.run(&outermost(paths))?,
+        };
+        // Ruled paths may lead elsewhere, and other files lie below them.
+        next.guard = OnceLock::new();
+        Ok(next)
     }
 
     /// Notes in the history what [`State::restored`] did, once its record has a number.
