@@ -30,6 +30,7 @@ pub(crate) const FOR_TESTS: &[Packaged] = &[
     // Part of every Debian, but not of every container's.
     ("setpriv", "util-linux"),
     ("mount", "mount"),
+    ("mkfs.ext4", "e2fsprogs"),
 ];
 
 const NEXTEST: &str = "0.9.143";

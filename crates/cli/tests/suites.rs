@@ -25,6 +25,7 @@ const FSX_SEED: u64 = 20_261_121;
 const FSX_SETTINGS: &str = "
 flen = 1048576
 [opsize]
+min = 1
 max = 16384
 [weights]
 close_open = 1

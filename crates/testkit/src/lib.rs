@@ -8,6 +8,7 @@
 pub mod clock;
 pub mod compare;
 pub mod crash_disk;
+pub mod differential;
 pub mod file_system;
 pub mod found;
 pub mod host;

@@ -37,16 +37,35 @@ pub(super) enum Program {
 }
 
 /// All jobs, in the order they take turns.
-pub(super) const JOBS: &[Job] = &[Job {
-    name: "fsx",
-    does: "fsx in a workspace, every byte compared",
-    unit: "operations",
-    target: 5_000_000,
-    program: Program::Tests {
-        package: "weald-cli",
-        filter: "binary(suites) & test(fsx_finds_no_wrong_byte)",
-        environment: &[("WEALD_OPERATIONS", "500000")],
-        release: false,
-        prepare: crate::tools::public_suites,
+pub(super) const JOBS: &[Job] = &[
+    Job {
+        name: "differential",
+        does: "random system calls by several users, in a workspace and on ext4 (root)",
+        unit: "operations",
+        target: 10_000_000,
+        program: Program::Tests {
+            package: "weald-cli",
+            filter: "binary(differential)",
+            environment: &[("WEALD_OPERATIONS", "1000000")],
+            release: false,
+            prepare: nothing,
+        },
     },
-}];
+    Job {
+        name: "fsx",
+        does: "fsx in a workspace, every byte compared",
+        unit: "operations",
+        target: 5_000_000,
+        program: Program::Tests {
+            package: "weald-cli",
+            filter: "binary(suites) & test(fsx_finds_no_wrong_byte)",
+            environment: &[("WEALD_OPERATIONS", "250000")],
+            release: false,
+            prepare: crate::tools::public_suites,
+        },
+    },
+];
+
+fn nothing() -> Result<()> {
+    Ok(())
+}

@@ -208,7 +208,7 @@ impl Adapter {
         // The short answer counts in 32 bits; the program asks again for the rest.
         let len = if wide { range.len } else { range.len.min(1 << 30) };
         let (from, to) = (Ino(header.node), Ino(range.to_node));
-        let who = caller(header, 0);
+        let who = editor(header);
         let copied = self.workspace.copy_range(&who, from, range.from_offset, to, range.to_offset, len)?;
         if wide {
             reply.u64(copied);
@@ -314,7 +314,7 @@ impl Handler for Adapter {
             }
             Operation::Fallocate { offset, len, mode } => {
                 let mode = AllocateMode::from_flags(mode)?;
-                self.workspace.allocate(&caller(header, 0), ino, offset, len, mode)
+                self.workspace.allocate(&editor(header), ino, offset, len, mode)
             }
             Operation::Lseek { offset, whence } => self.seek(ino, offset, whence, reply),
             Operation::CopyFileRange { ref range, wide } => self.copy_range(header, range, wide, reply),
@@ -367,6 +367,12 @@ pub fn stat_fs(stat: &weald_engine::StatFs, reply: &mut Reply) -> Result<()> {
         name_max: stat.name_max,
     });
     Ok(())
+}
+
+/// Who changes content by FALLOCATE or COPY_FILE_RANGE: with these the kernel leaves it to us to drop suid and sgid, and does
+/// not tell whether the caller may keep them (CAP_FSETID), which root may.
+fn editor(header: &Header) -> Caller {
+    Caller { kill_privileges: header.uid != 0, ..caller(header, 0) }
 }
 
 fn caller(header: &Header, umask: u32) -> Caller {
