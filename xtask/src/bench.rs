@@ -13,7 +13,7 @@ mod rows;
 #[path = "../../crates/testkit/src/server.rs"]
 #[allow(dead_code, unreachable_pub, reason = "the server of the tests, which use all of it")]
 mod server;
-mod weald;
+pub(crate) mod weald;
 
 use crate::run::{cargo, command, output, root, show};
 use crate::tools::{self, Packaged};

@@ -4,6 +4,7 @@
 //! ended loses a round at most. A round counts only what it says in a line `torture: UNIT=N`. The jobs are in `jobs.rs`,
 //! how a round runs is in `round.rs`, what is kept of it in `tally.rs`.
 
+mod git_suite;
 mod jobs;
 mod round;
 mod tally;

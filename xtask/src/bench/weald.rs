@@ -17,7 +17,7 @@ pub(super) const IDENTITY: [(&str, &str); 4] = [
 ];
 
 /// The home and its mount root.
-pub(super) struct Weald {
+pub(crate) struct Weald {
     program: PathBuf,
     home: PathBuf,
     mounts: PathBuf,
@@ -25,14 +25,14 @@ pub(super) struct Weald {
 
 impl Weald {
     /// Starts the daemon of a home in a directory.
-    pub(super) fn start(program: &Path, dir: &Path) -> Result<Self> {
+    pub(crate) fn start(program: &Path, dir: &Path) -> Result<Self> {
         let weald = Self { program: program.to_owned(), home: dir.join("home"), mounts: dir.join("mounts") };
         weald.run(&["daemon", "start"])?;
         Ok(weald)
     }
 
     /// Runs a command and returns how long it took from start to end.
-    pub(super) fn run(&self, arguments: &[&str]) -> Result<Duration> {
+    pub(crate) fn run(&self, arguments: &[&str]) -> Result<Duration> {
         let mut command = self.command(arguments);
         command.stdout(Stdio::null()).stderr(Stdio::null());
         let start = Instant::now();
@@ -50,7 +50,7 @@ impl Weald {
     }
 
     /// Where a workspace is mounted.
-    pub(super) fn path(&self, workspace: &str) -> PathBuf {
+    pub(crate) fn path(&self, workspace: &str) -> PathBuf {
         self.mounts.join(workspace)
     }
 

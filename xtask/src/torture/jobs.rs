@@ -32,7 +32,6 @@ pub(super) enum Program {
         prepare: fn() -> Result<()>,
     },
     /// A function of this program, given the seed.
-    #[allow(dead_code, reason = "for jobs that are no tests")]
     Own(fn(u64) -> Result<Counts>),
 }
 
@@ -63,6 +62,13 @@ pub(super) const JOBS: &[Job] = &[
             release: false,
             prepare: crate::tools::public_suites,
         },
+    },
+    Job {
+        name: "git-suite",
+        does: "git's own test suite with its trash directories in a workspace (Debian)",
+        unit: "scripts",
+        target: 986,
+        program: Program::Own(super::git_suite::round),
     },
 ];
 
