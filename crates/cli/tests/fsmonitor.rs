@@ -4,8 +4,11 @@
 
 mod support;
 
+use std::io::{Read, Write};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
-use support::Home;
+use support::{Home, wait_for};
 
 /// What git says by itself, without writing its index.
 const ALONE: &str = "GIT_OPTIONAL_LOCKS=0 git -c core.fsmonitor=false -c core.untrackedCache=false status --porcelain=v1 -uall";
@@ -178,4 +181,126 @@ fn git_runs_a_small_program_and_weald_itself_where_that_is_missing() {
     std::fs::remove_file(&link).unwrap();
     std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_weald"), &link).unwrap();
     assert!(is_helped(&home, &home.at("ws")));
+}
+
+/// What the daemon says over the socket in a git directory, as git asks (simple-ipc over pkt-line): the next token, and paths.
+fn asked(root: &Path, token: &str) -> std::io::Result<(String, Vec<String>)> {
+    let mut stream = UnixStream::connect(root.join(".git/fsmonitor--daemon.ipc"))?;
+    write!(stream, "{:04x}{token}0000", token.len() + 4)?;
+    let mut said = Vec::new();
+    loop {
+        let mut length = [0; 4];
+        stream.read_exact(&mut length)?;
+        let length = usize::from_str_radix(std::str::from_utf8(&length).unwrap(), 16).unwrap();
+        if length == 0 {
+            break;
+        }
+        let from = said.len();
+        said.resize(from + length - 4, 0);
+        stream.read_exact(&mut said[from..])?;
+    }
+    let mut parts: Vec<String> =
+        String::from_utf8(said).unwrap().split_terminator('\0').map(str::to_owned).collect();
+    let token = parts.remove(0);
+    // A name that came is told as a directory, too, since it may have been one.
+    parts.retain(|path| path == "/" || !path.ends_with('/'));
+    parts.sort();
+    Ok((token, parts))
+}
+
+/// A home whose daemon is told by git that it can ask over a socket.
+fn home_of_a_git_that_asks() -> Home {
+    let home = Home::new();
+    let git = home.run(home.path(), "command -v git").ok();
+    let programs = home.programs();
+    std::fs::create_dir(&programs).unwrap();
+    let script = format!(
+        "#!/bin/sh\n[ \"$*\" = \"-C / version --build-options\" ] && echo 'feature: fsmonitor--daemon'\nexec {} \"$@\"\n",
+        git.trim()
+    );
+    std::fs::write(programs.join("git"), script).unwrap();
+    std::fs::set_permissions(programs.join("git"), PermissionsExt::from_mode(0o755)).unwrap();
+    home
+}
+
+#[test]
+fn a_git_that_asks_over_a_socket_is_told_through_forks_restores_restarts_and_crashes() {
+    let home = home_of_a_git_that_asks();
+    let repo = home.repo("tool");
+    home.weald(&["create", repo.to_str().unwrap(), "ws"]).ok();
+    let root = home.at("ws");
+    assert_eq!(
+        home.run(
+            &root,
+            "git config core.fsmonitor; git ls-files --others .git; ls .git | grep -c ipc || true"
+        )
+        .ok(),
+        "true\n0\n"
+    );
+    let (base, _) = asked(&root, "weald:base").unwrap();
+    std::fs::write(root.join("a.txt"), "changed").unwrap();
+    let (changed, paths) = asked(&root, &base).unwrap();
+    assert_eq!(paths, ["a.txt"]);
+    assert_eq!(asked(&root, &changed).unwrap().1, [""; 0]);
+    assert_eq!(asked(&root, "builtin:fake").unwrap().1, ["/"]);
+    assert_eq!(home.run(&root, "git status --porcelain").ok(), " M a.txt\n", "whatever git makes of it");
+    home.weald(&["fork", "ws", "fork"]).ok();
+    let fork = home.at("fork");
+    std::fs::write(fork.join("only-here"), "new").unwrap();
+    assert_eq!(asked(&fork, &base).unwrap().1, ["a.txt", "only-here"]);
+    assert_eq!(asked(&root, &base).unwrap().1, ["a.txt"]);
+    let killed = |home: &Home| home.signal_daemon(rustix::process::Signal::KILL);
+    let stopped = |home: &Home| drop(home.weald(&["daemon", "stop"]).ok());
+    for end in [&stopped as &dyn Fn(&Home), &killed, &Home::crash] {
+        end(&home);
+        home.weald(&["status"]).ok();
+        for (root, more) in [(&root, None), (&fork, Some("only-here".to_owned()))] {
+            wait_for("the socket", || asked(root, &base).is_ok());
+            assert_eq!(asked(root, &base).unwrap().1.get(1), more.as_ref());
+        }
+    }
+    // Nothing of it holds a workspace in the file tree, or is in one.
+    home.weald(&["remove", "fork"]).ok();
+    home.weald(&["rename", "ws", "other"]).ok();
+    assert_eq!(asked(&home.at("other"), &base).unwrap().1, ["a.txt"]);
+    home.weald(&["snapshot", "other"]).ok();
+    std::fs::write(home.at("other").join("new"), "new").unwrap();
+    home.weald(&["restore", "other@1"]).ok();
+    let (restored, paths) = asked(&home.at("other"), &base).unwrap();
+    assert_eq!(paths, ["/"]);
+    std::fs::write(home.at("other").join("newer"), "new").unwrap();
+    assert_eq!(asked(&home.at("other"), &restored).unwrap().1, ["newer"]);
+    home.weald(&["verify", "--all"]).ok();
+    home.weald(&["config", "git.ipc", "off"]).ok();
+    home.weald(&["create", repo.to_str().unwrap(), "hook"]).ok();
+    assert!(is_helped(&home, &home.at("hook")));
+    home.weald(&["daemon", "stop"]).ok();
+    assert_eq!(home.mounts(), [""; 0].map(std::path::PathBuf::from));
+}
+
+#[test]
+fn the_socket_in_a_git_directory_is_for_its_owner_and_for_no_other_use() {
+    let home = home_of_a_git_that_asks();
+    let repo = home.repo("tool");
+    home.weald(&["create", repo.to_str().unwrap(), "ws"]).ok();
+    let root = home.at("ws");
+    let socket = root.join(".git/fsmonitor--daemon.ipc");
+    let data = std::fs::symlink_metadata(&socket).unwrap();
+    assert!(data.file_type().is_socket() && data.permissions().mode() & 0o7777 == 0o600);
+    let in_git = "cd .git; mv fsmonitor--daemon.ipc x 2>&1; ln fsmonitor--daemon.ipc x 2>&1; chmod 777 fsmonitor--daemon.ipc 2>&1;
+         echo > HEAD2; mv HEAD2 fsmonitor--daemon.ipc 2>&1; rm HEAD2; ls | grep -c -e ipc -e '^x$'";
+    let said = home.run(&root, &format!("set +e; {in_git}; true")).ok();
+    assert!(said.ends_with("\n0\n") && said.matches("mv:").count() == 2, "{said}");
+    for bad in ["", "0", "zzzz", "0001", "ffff", "0008quit0000", "0009flush0000"] {
+        let mut stream = UnixStream::connect(&socket).unwrap();
+        stream.write_all(bad.as_bytes()).unwrap();
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        assert_eq!(stream.read_to_end(&mut Vec::new()).unwrap_or(0), 0, "{bad}");
+    }
+    assert!(asked(&root, "weald:base").is_ok());
+    // It may be removed, by git's own `fsmonitor--daemon stop` or by hand; git then looks for itself.
+    std::fs::remove_file(&socket).unwrap();
+    assert!(asked(&root, "weald:base").is_err());
+    home.weald(&["daemon", "restart"]).ok();
+    wait_for("the socket", || asked(&root, "weald:base").is_ok());
 }

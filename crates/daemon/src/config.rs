@@ -41,6 +41,8 @@ pub(crate) struct Config {
     pub(crate) prefetch_bytes_max: u64,
     /// What was fetched is copied into content packs.
     pub(crate) pack: bool,
+    /// Git asks over its own IPC what changed, where it can.
+    pub(crate) ipc: bool,
     /// What nobody needs is given back by itself.
     pub(crate) gc: bool,
     /// Seconds between two looks for it.
@@ -100,6 +102,7 @@ impl ConfigFile {
             prefetch: value("fetch.prefetch")?.is_on(),
             prefetch_bytes_max: value("fetch.prefetch_max")?.number(),
             pack: value("fetch.pack")?.is_on(),
+            ipc: value("git.ipc")?.is_on(),
             gc: value("gc.background")?.is_on(),
             gc_every_secs: value("gc.every")?.number(),
             free_bytes_min: value("disk.free_min")?.number(),

@@ -13,7 +13,7 @@ use crate::{card, faults, mount_point, take_in, upload_pack};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 use weald_engine::{Base, Workspace};
-use weald_git::{GitContent, GitDirSpec, Promisor, Repository, Resolved, git_dir};
+use weald_git::{Fsmonitor, GitContent, GitDirSpec, Promisor, Repository, Resolved, git_dir};
 use weald_model::{Caller, Code, Fault, FileKind, Ino, Oid, Progress};
 use weald_store::cas;
 use weald_store::manifest::Manifest;
@@ -122,7 +122,10 @@ impl Forest {
         let index = self.stores.index(&manifest, &repo, uid, gid)?;
         let mut spec = GitDirSpec::new(&repo, &base, self.stores.env.now());
         let home = self.stores.home.paths().root();
-        spec.fsmonitor = fsmonitor::install(home);
+        spec.fsmonitor = match self.git_asks_over_sockets() {
+            true => Some(Fsmonitor::Ipc),
+            false => fsmonitor::install(home).map(Fsmonitor::Hook),
+        };
         if clone.is_some() && repo.is_partial() {
             let program = upload_pack::install(home);
             spec.promisor = program.map(|program| Promisor { clone: repo.path().to_owned(), program });

@@ -4,6 +4,7 @@
 //! `figures` and `fault` (held for a moment). No other entry's lock is taken while one of these is held.
 
 use crate::head::{self, Head};
+use crate::ipc_node::IpcNode;
 use crate::protocol::FaultLine;
 use crate::stores::Stores;
 use crate::{locked, note};
@@ -276,12 +277,20 @@ pub(crate) struct LateAdapter {
     loading: Mutex<Option<Instant>>,
     /// Another process served the mount before; whether what it was asked last fails.
     before: Option<bool>,
+    ipc: IpcNode,
 }
 
 impl LateAdapter {
     /// Loads nothing yet.
     pub(crate) fn new(entry: Arc<Entry>, stores: Arc<Stores>) -> Self {
-        Self { entry, stores, adapter: OnceLock::new(), loading: Mutex::default(), before: None }
+        Self {
+            entry,
+            stores,
+            adapter: OnceLock::new(),
+            loading: Mutex::default(),
+            before: None,
+            ipc: IpcNode::default(),
+        }
     }
 
     /// Of a mount that another process served before. With `gives_up`, requests it did not answer fail.
@@ -328,6 +337,9 @@ impl Handler for LateAdapter {
         // Programs that watch disks ask every mount for it, and no log should be read for that.
         if self.adapter.get().is_none() && matches!(request.operation, Operation::Statfs) {
             return weald_fuse::adapter::stat_fs(&self.stores.shared.stat_fs()?, reply);
+        }
+        if let Some(outcome) = self.ipc.answer(request, || self.stores.env.now(), reply) {
+            return outcome;
         }
         self.adapter()?.answer(request, reply)
     }

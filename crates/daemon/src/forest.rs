@@ -8,6 +8,7 @@
 use crate::entry::Entry;
 use crate::fetching::ahead::Ahead;
 use crate::hold::{HeldMount, Hold};
+use crate::ipc::Sockets;
 use crate::keeper::Keeper;
 use crate::locked;
 use crate::protocol::Target;
@@ -41,6 +42,8 @@ pub(crate) struct Forest {
     pub(crate) sealer: Arc<Sealer>,
     /// Fetches content before anybody asks.
     pub(crate) ahead: Arc<Ahead>,
+    /// Where git asks what changed.
+    pub(crate) sockets: Sockets,
     /// Gives back what nobody needs.
     pub(crate) reclaimer: Arc<Reclaimer>,
     /// Shared while forks are made, exclusive while logs are deleted: a parent's log must not go before its fork has
@@ -85,6 +88,7 @@ impl Forest {
             sealer: Arc::default(),
             ahead: Arc::default(),
             reclaimer: Arc::default(),
+            sockets: Sockets::new()?,
             lineage: RwLock::default(),
             making: RwLock::default(),
             closing: AtomicBool::new(false),
@@ -105,6 +109,7 @@ impl Forest {
             // The entry remembers why; the others go on.
             let _ = forest.mount(&entry);
         }
+        forest.start_listening()?;
         Ok(forest)
     }
 

@@ -7,6 +7,7 @@
 //! for itself.
 
 use crate::ask::{self, unseen};
+use crate::entry::Entry;
 use crate::forest::Forest;
 use crate::launch;
 use crate::protocol::{Request, Target};
@@ -40,18 +41,21 @@ pub fn run(program: &Path, arguments: &[String]) -> Option<()> {
     let stream = launch::connect(home).ok()??;
     let request = Request::Changes { target, since: token.clone() };
     let changed: ChangedPaths = ask::ask(stream, &request, &mut unseen).ok()?;
-    let mut said = changed.token.into_bytes();
-    said.push(0);
-    match changed.paths {
-        None => said.extend_from_slice(b"/\0"),
-        Some(paths) => {
-            for Bytes(path) in paths {
-                said.extend_from_slice(&path);
-                said.push(0);
-            }
+    io::stdout().write_all(&changed.as_git_reads_it()).ok()
+}
+
+impl ChangedPaths {
+    /// The token, then the paths, each ended by a zero byte; `/` is everything.
+    pub(crate) fn as_git_reads_it(&self) -> Vec<u8> {
+        let everything = [Bytes(b"/".to_vec())];
+        let paths = self.paths.as_deref().unwrap_or(&everything);
+        let mut said = Vec::new();
+        for part in std::iter::once(self.token.as_bytes()).chain(paths.iter().map(|Bytes(path)| &path[..])) {
+            said.extend_from_slice(part);
+            said.push(0);
         }
+        said
     }
-    io::stdout().write_all(&said).ok()
 }
 
 /// Makes the link in a home; gives its path, or None when git could not run it there: it takes the path for a line of shell.
@@ -82,7 +86,11 @@ pub(crate) fn link(home: &Path, name: &str) -> Option<()> {
 impl Forest {
     /// What changed in a workspace since a token.
     pub(crate) fn changes(&self, target: &Target, token: &str) -> Result<ChangedPaths, Fault> {
-        let entry = self.find(target)?;
+        self.changes_in(&*self.find(target)?, token)
+    }
+
+    /// The same for one that was found.
+    pub(crate) fn changes_in(&self, entry: &Entry, token: &str) -> Result<ChangedPaths, Fault> {
         let workspace = entry.load(&self.stores)?;
         let since = parse(token);
         // An unknown token is one of no workspace.

@@ -36,6 +36,8 @@ mod gc;
 mod head;
 mod history;
 mod hold;
+mod ipc;
+mod ipc_node;
 mod keeper;
 mod known;
 mod memory;

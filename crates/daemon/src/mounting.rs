@@ -55,6 +55,10 @@ impl Forest {
             // Nobody serves it; the error that led here is the one to tell.
             let _ = mounted.mount.unmount(Unmount::Lazy);
         })?);
+        // One that is not loaded is not read for it while others wait; see `start_listening`.
+        if entry.loaded().is_some() {
+            self.listen(entry, life);
+        }
         Ok(())
     }
 
@@ -149,13 +153,21 @@ impl Forest {
     }
 
     /// The same, for a caller that holds the entry's life.
-    pub(crate) fn unmount_locked(&self, entry: &Entry, life: &mut Life, how: Unmount) -> Result<(), Fault> {
+    pub(crate) fn unmount_locked(
+        &self,
+        entry: &Arc<Entry>,
+        life: &mut Life,
+        how: Unmount,
+    ) -> Result<(), Fault> {
         let Some(live) = &life.mount else { return Ok(()) };
         flush(&live.mount.path, live.device());
-        match live.mount.unmount(how) {
-            Ok(_) => {}
-            Err(fault) if fault.code == Code::WorkspaceInUse => return Err(in_use(entry, live)),
-            Err(fault) => return Err(fault),
+        let listened = self.sockets.close(entry.id);
+        if let Err(fault) = live.mount.unmount(how) {
+            let fault = if fault.code == Code::WorkspaceInUse { in_use(entry, live) } else { fault };
+            if listened {
+                self.listen(entry, life);
+            }
+            return Err(fault);
         }
         let Some(live) = life.mount.take() else { return Ok(()) };
         // Ends what a lazy unmount left to those inside, and says whether the pool has seen the end by itself.

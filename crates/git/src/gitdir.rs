@@ -5,11 +5,29 @@
 //! `objects/info/alternates`; the index is not among the files, since it is shared (see [`crate::index`]).
 
 use crate::fault::quote;
+use crate::program::Git;
 use crate::refs::{RefLine, Remote};
 use crate::repo::{Identity, path_bytes};
 use crate::{ObjectFormat, Repository, Resolved};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use weald_model::{Fault, Oid, Timestamp};
+
+/// Who tells git what changed, so that it need not look.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fsmonitor {
+    /// A program that git runs (githooks(5), fsmonitor-watchman).
+    Hook(PathBuf),
+    /// Whoever listens on the socket in the git directory.
+    Ipc,
+}
+
+/// Whether the git at hand can ask over a socket (`core.fsmonitor = true`, git-fsmonitor--daemon(1)): it says how it was built.
+pub fn can_ask_over_ipc() -> bool {
+    let said = Git::new(Path::new("/")).said(&["version", "--build-options"], b"");
+    said.is_ok_and(|said| {
+        String::from_utf8_lossy(&said.out).lines().any(|line| line == "feature: fsmonitor--daemon")
+    })
+}
 
 /// What the git directory is made from.
 #[derive(Clone, Debug)]
@@ -34,8 +52,8 @@ pub struct GitDirSpec {
     pub line_ends: Vec<(&'static str, Vec<u8>)>,
     /// The moment for the reflog.
     pub time: Timestamp,
-    /// Program that tells git what changed (`core.fsmonitor`).
-    pub fsmonitor: Option<PathBuf>,
+    /// Who tells git what changed (`core.fsmonitor`).
+    pub fsmonitor: Option<Fsmonitor>,
     /// Who brings objects that the source left out.
     pub promisor: Option<Promisor>,
 }
@@ -184,8 +202,14 @@ fn config(spec: &GitDirSpec) -> Vec<u8> {
     config.value("bare", b"false");
     config.value("logallrefupdates", b"true");
     spec.line_ends.iter().for_each(|(key, value)| config.value(key, value));
-    if let Some(program) = &spec.fsmonitor {
-        config.value("fsmonitor", path_bytes(program));
+    if let Some(fsmonitor) = &spec.fsmonitor {
+        config.value(
+            "fsmonitor",
+            match fsmonitor {
+                Fsmonitor::Hook(program) => path_bytes(program),
+                Fsmonitor::Ipc => b"true",
+            },
+        );
         config.value("untrackedCache", b"true");
         // Told what changed, git has nothing to look at in threads, which it would start all the same.
         config.value("preloadIndex", b"false");

@@ -44,7 +44,7 @@ pub use cached_tree::{IndexNode, index_of_tree};
 pub use clone::objects::{Unfetched, fetch_objects, fetch_objects_aside};
 pub use clone::update::fetch;
 pub use clone::{CloneRequest, Holds, clone};
-pub use gitdir::{GitContent, GitDirSpec, GitFile, Promisor, git_dir};
+pub use gitdir::{Fsmonitor, GitContent, GitDirSpec, GitFile, Promisor, can_ask_over_ipc, git_dir};
 pub use hash::{ObjectFormat, is_blob};
 pub use index::{IndexError, IndexStat};
 pub use place::named as named_by_git_file;

@@ -131,7 +131,16 @@ impl Home {
         copy
     }
 
+    /// A directory whose programs come before those of the machine, where a test has made it.
+    pub(crate) fn programs(&self) -> PathBuf {
+        self.path().join("programs")
+    }
+
     fn environment(&self, command: &mut Command) {
+        if self.programs().exists() {
+            let path = std::env::var("PATH").unwrap_or_default();
+            command.env("PATH", format!("{}:{path}", self.programs().display()));
+        }
         command
             .env("WEALD_HOME", self.home())
             .env("WEALD_MOUNT", self.path().join("mnt"))

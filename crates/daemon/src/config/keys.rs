@@ -119,6 +119,12 @@ pub(crate) const KEYS: &[Key] = &[
         about: "when all of it was fetched, copy it into packs in the order of paths: more disk, fewer reads",
     },
     Key {
+        name: "git.ipc",
+        kind: Kind::Switch,
+        default: Value::Switch(true),
+        about: "new workspaces: git asks over its own IPC what changed where it can (git 2.55), not by a program",
+    },
+    Key {
         name: "disk.free_min",
         kind: Kind::Size,
         default: Value::Size(FREE_BYTES_MIN),
