@@ -454,6 +454,9 @@ pub(crate) enum DaemonCommand {
         #[arg(long)]
         resume: bool,
     },
+    /// Ask mounts for what the daemon behind standard input wishes
+    #[command(hide = true)]
+    Ask,
     /// Run the daemon of the supervisor behind standard input
     #[command(hide = true)]
     Serve {

@@ -224,6 +224,39 @@ fn a_torn_tail_is_cut_and_the_rest_is_there() {
     assert_eq!(std::fs::read_to_string(home.at("w/more")).unwrap(), "more\n");
 }
 
+/// A fork is durable with the first sync in it. Before that a power cut may leave its name and nothing else, in the store and
+/// in the registry.
+#[test]
+fn a_fork_of_which_a_power_cut_left_only_names_is_gone_and_nothing_is_to_be_repaired() {
+    let home = Home::new();
+    let repo = home.repo("tool");
+    home.weald(&["create", repo.to_str().unwrap(), "w"]).ok();
+    for (left, has_row) in [(0, true), (0, false), (4096, true), (4096, false)] {
+        home.weald(&["fork", "w", "f"]).ok();
+        let log = segments(&home, "f").remove(0);
+        home.crash();
+        // No mount outlives the power.
+        rustix::mount::unmount(home.at("f"), UnmountFlags::DETACH).unwrap();
+        let file = std::fs::OpenOptions::new().write(true).open(&log).unwrap();
+        file.set_len(0).unwrap();
+        file.set_len(left).unwrap();
+        if !has_row {
+            let db = home.home().join("registry.db");
+            let script = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); \
+                c.execute('DELETE FROM workspace WHERE name = ?', ('f',)); c.commit()";
+            home.run(home.path(), &format!("python3 -c \"{script}\" {}", db.display())).ok();
+        }
+        let list = home.weald(&["list", "--json"]).json();
+        assert_eq!(list.as_array().unwrap().len(), 1, "{list}");
+        assert!(!log.exists());
+        assert_eq!(home.weald(&["verify", "--all", "--json"]).json()["ok"], true);
+        let doctor = home.weald(&["doctor", "--json"]);
+        assert!(!doctor.out.contains("\"severity\":\"error\""), "{doctor:?}");
+    }
+    home.weald(&["fork", "w", "f"]).ok();
+    assert!(home.at("f/a.txt").exists());
+}
+
 #[test]
 fn a_full_disk_is_told_and_nothing_is_damaged() {
     let home = Home::new();

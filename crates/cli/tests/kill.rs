@@ -199,6 +199,48 @@ fn a_restore_whose_daemon_is_killed_is_seen_whole_or_not_at_all() {
     }
 }
 
+/// Stores into every page of a shared mapping, again and again.
+const STORES: &str = "
+import itertools, mmap
+file = open('mapped', 'r+b')
+pages = mmap.mmap(file.fileno(), 0)
+for number in itertools.count():
+    for page in range(0, len(pages), 4096):
+        pages[page] = number % 256
+";
+
+/// For a snapshot the kernel is to hand over such pages, to the daemon. Whoever waits for that cannot be killed.
+#[test]
+fn a_daemon_that_is_killed_while_mapped_pages_are_handed_over_ends_and_the_next_goes_on() {
+    let home = Home::new();
+    fs::create_dir_all(home.path().join("user/empty")).unwrap();
+    home.weald(&["create", "user/empty", "ws"]).ok();
+    fs::write(home.at("ws").join("mapped"), vec![0; 16 << 20]).unwrap();
+    let mut stores = home.shell(&home.at("ws"), &format!("exec python3 -c \"{STORES}\"")).spawn().unwrap();
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let stopping = Stop(&stop);
+        for _ in 0..2 {
+            // What is asked of a daemon that is killed may fail.
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    home.weald(&["snapshot", "ws"]);
+                }
+            });
+        }
+        for round in 0..25 {
+            std::thread::sleep(Duration::from_millis(100) + pause(round));
+            kill(&home);
+        }
+        drop(stopping);
+    });
+    assert!(stores.try_wait().unwrap().is_none(), "the program noticed");
+    stores.kill().unwrap();
+    stores.wait().unwrap();
+    home.weald(&["snapshot", "ws"]).ok();
+    home.weald(&["verify", "ws"]).ok();
+}
+
 #[test]
 fn an_upgrade_in_the_middle_of_work_is_not_noticed() {
     let home = Home::new();

@@ -16,6 +16,7 @@ pub mod signing;
 mod anchor;
 mod answer;
 mod aside;
+pub mod asker;
 mod audit;
 mod card;
 mod clones;

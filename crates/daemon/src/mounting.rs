@@ -3,12 +3,12 @@
 //! Invariant: a mount is served before its entry says that it is mounted; an entry is mounted again only after the
 //! end of its last connection was seen, since that end purges unlinked files.
 
+use crate::asker::Wish;
 use crate::entry::{Entry, LateAdapter, Life, Live};
 use crate::forest::Forest;
 use crate::hold::HeldMount;
 use crate::mount_point;
 use crate::occupants;
-use crate::writeback::flush;
 use crate::{faults, note};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -160,7 +160,7 @@ impl Forest {
         how: Unmount,
     ) -> Result<(), Fault> {
         let Some(live) = &life.mount else { return Ok(()) };
-        flush(&live.mount.path, live.device());
+        Wish::WriteBack { path: live.mount.path.clone(), device: live.device() }.ask();
         let listened = self.sockets.close(entry.id);
         if let Err(fault) = live.mount.unmount(how) {
             let fault = if fault.code == Code::WorkspaceInUse { in_use(entry, live) } else { fault };
@@ -203,7 +203,7 @@ impl Entry {
     pub(crate) fn flush(&self) {
         let mounted = self.life().mount.as_ref().map(|live| (live.mount.path.clone(), live.device()));
         if let Some((path, device)) = mounted {
-            flush(&path, device);
+            Wish::WriteBack { path, device }.ask();
         }
     }
 

@@ -13,9 +13,10 @@ use crate::stores::Stores;
 use crate::{card, faults, locked, mount_point, note};
 use std::collections::HashSet;
 use std::path::PathBuf;
-use weald_engine::Workspace;
+use weald_engine::{OpenError, Workspace};
 use weald_git::Repository;
 use weald_model::{Code, Fault, WorkspaceId};
+use weald_store::log::LogError;
 use weald_store::registry::{State, WorkspaceRow};
 
 /// Directory of markers in the home.
@@ -83,6 +84,10 @@ impl Forest {
             if let Some(origin) = row.origin {
                 self.stores.shared.expect_fork(row.id, origin.parent, origin.seq);
             }
+            if held.is_empty() && row.origin.is_some() && logs.contains(&row.id) && self.was_never_born(&row)
+            {
+                continue;
+            }
             self.take_row(row, &logs);
         }
         for id in logs.difference(&known) {
@@ -99,6 +104,19 @@ impl Forest {
         let row = origin.and_then(|origin| card::read(id, &origin));
         let repo = row.and_then(|row| Repository::open(&row.repo_path?).ok());
         self.stores.discard(id, repo.as_ref());
+    }
+
+    /// Takes away a fork whose log was lost with the power before anything in it was durable, though its row was not.
+    fn was_never_born(&self, row: &WorkspaceRow) -> bool {
+        let origin = Workspace::origin(&self.stores.shared, row.id);
+        if !matches!(origin, Err(OpenError::Log(LogError::Unborn(_)))) {
+            return false;
+        }
+        note(format_args!("`{}` was not durable yet when the power was cut", row.name));
+        let repo = row.repo_path.as_ref().and_then(|path| Repository::open(path).ok());
+        self.stores.discard(row.id, repo.as_ref());
+        // One that stays is told as a workspace whose log is missing.
+        self.stores.home.registry().delete_workspace(row.id).is_ok()
     }
 
     fn take_row(&self, row: WorkspaceRow, logs: &HashSet<WorkspaceId>) {
@@ -129,7 +147,7 @@ impl Forest {
         }
         let origin = match Workspace::origin(&self.stores.shared, id) {
             Ok(origin) => origin,
-            Err(weald_engine::OpenError::Log(weald_store::log::LogError::Unborn(_))) => {
+            Err(OpenError::Log(LogError::Unborn(_))) => {
                 return self.stores.discard(id, None);
             }
             Err(error) => return self.trouble(&id.to_string(), &faults::open(&id.to_string(), &error)),

@@ -5,6 +5,7 @@
 //! after. One at a time for each workspace (`travel`); which state is meant is decided when it is asked for, so two
 //! who ask for the same state at once both get it. Programs go on meanwhile: what they write lands before or after.
 
+use crate::asker::Wish;
 use crate::entry::Entry;
 use crate::faults;
 use crate::forest::Forest;
@@ -12,7 +13,7 @@ use crate::history::State;
 use crate::hold::Hold;
 use crate::protocol::{RestoreRequest, Target};
 use crate::report::{Bytes, RestoreReport, StateReport, UndoReport};
-use crate::{compare, open_files, overlook};
+use crate::{compare, overlook};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -168,7 +169,7 @@ impl Entry {
         let Some((handler, notifier, device)) = mounted else { return };
         let Some(adapter) = handler.loaded() else { return };
         match adapter.refresh(&notifier, changed) {
-            Ok(()) => open_files::refresh(device),
+            Ok(()) => Wish::Sizes { device }.ask(),
             // Unmounted meanwhile: no cache is left.
             Err(Errno::Stale) => {}
             Err(error) => eprintln!("weald: {}: refreshing the kernel's caches: {error}", self.name()),

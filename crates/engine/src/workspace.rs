@@ -161,9 +161,13 @@ impl Workspace {
             return read_origin(&floor.first).map(|(origin, _)| origin).ok_or_else(unreadable);
         }
         let mut origin = None;
-        shared.logs.replay_until(id, 1, &mut |record| {
+        let replayed = shared.logs.replay_until(id, 1, &mut |record| {
             origin.get_or_insert_with(|| read_origin(record.body).map(|(origin, _)| origin));
             Ok(())
+        });
+        replayed.map_err(|error| match error {
+            LogError::Short { last: 0, .. } => LogError::Unborn(id),
+            error => error,
         })?;
         origin.flatten().ok_or_else(unreadable)
     }

@@ -70,8 +70,32 @@ pub(super) const JOBS: &[Job] = &[
         target: 986,
         program: Program::Own(super::git_suite::round),
     },
+    Job {
+        name: "power-ext4",
+        does: "power cuts to a home on ext4, under load",
+        unit: "cycles",
+        target: 500,
+        program: power_cuts(&[("WEALD_CYCLES", "60")]),
+    },
+    Job {
+        name: "power-xfs",
+        does: "power cuts to a home on xfs, under load",
+        unit: "cycles",
+        target: 500,
+        program: power_cuts(&[("WEALD_CYCLES", "60"), ("WEALD_DISK", "xfs")]),
+    },
 ];
 
 fn nothing() -> Result<()> {
     Ok(())
+}
+
+const fn power_cuts(environment: &'static [(&'static str, &'static str)]) -> Program {
+    Program::Tests {
+        package: "weald-cli",
+        filter: "binary(power) & test(what_was_acknowledged)",
+        environment,
+        release: false,
+        prepare: || crate::tools::system_packages(&[("mkfs.xfs", "xfsprogs")]),
+    }
 }

@@ -5,6 +5,7 @@ use crate::context::Context;
 use crate::failure::Outcome;
 use crate::output;
 use serde_json::json;
+use weald_daemon::asker;
 use weald_daemon::launch::{self, Launched};
 use weald_daemon::report::Stopped;
 use weald_daemon::run::{self, End};
@@ -26,6 +27,7 @@ pub(super) fn run(context: &Context, command: DaemonCommand) -> Result<Outcome, 
             }
             supervisor::run(&context.home, announce, resume).map(|()| Outcome::Yes)
         }
+        DaemonCommand::Ask => asker::run().map(|()| Outcome::Yes),
         DaemonCommand::Serve { announce } => Ok(match run::run(&context.home, announce)? {
             End::Told => Outcome::Yes,
             End::HandedOn => Outcome::Code(supervisor::HANDED_ON),

@@ -4,6 +4,7 @@
 #![allow(dead_code, reason = "each test file uses a part")]
 #![allow(clippy::unwrap_used, reason = "a test may panic, in its shared functions too")]
 
+pub(crate) mod disk;
 pub(crate) mod programs;
 pub(crate) mod states;
 
@@ -225,6 +226,16 @@ impl Home {
     pub(crate) fn crash(&self) {
         self.kill_supervisor();
         self.signal_daemon(Signal::KILL);
+    }
+
+    /// The supervisor and the daemon, to be killed when the home cannot be read any more.
+    pub(crate) fn processes(&self) -> [Option<i32>; 2] {
+        [self.supervisor_pid(), self.daemon_pid()]
+    }
+
+    /// Kills these, if they are still this home's.
+    pub(crate) fn kill(&self, processes: [Option<i32>; 2]) {
+        processes.into_iter().for_each(|pid| self.signal(pid, Signal::KILL));
     }
 
     /// Kills the supervisor alone.
