@@ -64,6 +64,19 @@ pub(super) const JOBS: &[Job] = &[
         },
     },
     Job {
+        name: "sqlite",
+        does: "SQLite with rollback journal and WAL, programs and daemons killed meanwhile",
+        unit: "transactions",
+        target: 100_000,
+        program: Program::Tests {
+            package: "weald-cli",
+            filter: "binary(sqlite)",
+            environment: &[("WEALD_OPERATIONS", "6000")],
+            release: false,
+            prepare: nothing,
+        },
+    },
+    Job {
         name: "git-suite",
         does: "git's own test suite with its trash directories in a workspace (Debian)",
         unit: "scripts",
