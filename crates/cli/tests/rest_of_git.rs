@@ -240,3 +240,26 @@ fn sources_of_every_make_are_cloned_from_worked_in_and_promoted_to() {
         assert_eq!(pins, "", "{what}");
     }
 }
+
+#[test]
+fn what_one_workspace_fetched_of_a_submodule_the_next_ones_of_the_url_borrow() {
+    let home = home();
+    let app = with_submodule(&home);
+    let user = home.path().join("user");
+    home.run(&user, "git clone -q --bare app app.git; git -C app.git config uploadpack.allowFilter true")
+        .ok();
+    let url = format!("file://{}", app.with_file_name("app.git").display());
+    home.weald(&["create", &url, "first"]).ok();
+    let fill = "git submodule --quiet update --init; cat dep/lib/a.txt; git -C dep/lib count-objects -v | grep in-pack";
+    let own = line(&home, &home.at("first"), fill);
+    assert!(own.starts_with("one\ntwo\n") && !own.ends_with("in-pack: 0"), "{own}");
+    home.weald(&["create", &url, "second"]).ok();
+    assert_eq!(line(&home, &home.at("second"), fill), "one\ntwo\nin-pack: 0", "it has none of its own");
+    home.run(&home.at("second"), "git -C dep/lib fsck").ok();
+    // The first one goes, with all it had.
+    home.weald(&["remove", "first", "--force"]).ok();
+    home.weald(&["trash", "empty"]).ok();
+    home.run(&home.at("second"), "git -C dep/lib fsck; git -C dep/lib log --format=%s").ok();
+    home.weald(&["create", &url, "third"]).ok();
+    assert_eq!(line(&home, &home.at("third"), fill), "one\ntwo\nin-pack: 0");
+}

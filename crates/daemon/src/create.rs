@@ -126,11 +126,26 @@ impl Forest {
             true => Some(Fsmonitor::Ipc),
             false => fsmonitor::install(home).map(Fsmonitor::Hook),
         };
+        if let Some(clone) = &clone {
+            self.lend_submodules(clone, &manifest, progress);
+        }
         if clone.is_some() && repo.is_partial() {
             let program = upload_pack::install(home);
             spec.promisor = program.map(|program| Promisor { clone: repo.path().to_owned(), program });
         }
         Ok(Origin::Git(Box::new(GitOrigin { repo, clone, base, spec, manifest, index })))
+    }
+
+    /// What submodules other workspaces of a clone have fetched is taken into the clone, for this one to borrow.
+    fn lend_submodules(&self, clone: &RepoRow, manifest: &Manifest, progress: &dyn Progress) {
+        // Damage is told when the tree is read for what is in it.
+        if !matches!(manifest.child(Ino::ROOT, b".gitmodules"), Ok(Some(_))) {
+            return;
+        }
+        let of_clone = |entry: &Arc<Entry>| entry.row().repo_id.as_deref() == Some(&*clone.id);
+        for entry in self.active().iter().filter(|entry| of_clone(entry) && entry.is_mounted()) {
+            weald_git::submodule::lend(&entry.row().mount_path.join(".git"), &clone.path, progress);
+        }
     }
 
     fn fresh_row(

@@ -4,11 +4,15 @@
 //! was given must stay alive there too: each is pinned like the source itself (see [`crate::pin`]).
 //! Invariant: names come from the directories git made, never from a `.gitmodules`, which is content.
 
+use crate::clone::SILENCE_MAX;
+use crate::clone::transfer::Transfer;
 use crate::pin;
+use crate::program::Git;
 use crate::repo::is_git_dir;
 use crate::{Repository, hash::from_gix};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use weald_model::{Fault, Oid, WorkspaceId};
+use weald_model::{Fault, Oid, Progress, WorkspaceId};
 
 /// Submodules looked at, and directories looked into to find them; what is beyond is not pinned.
 const MODULES_MAX: usize = 1_000;
@@ -73,6 +77,52 @@ pub fn pin_modules(source: &Repository, workspace: WorkspaceId) -> Result<(), Fa
         pin::keep(&repository, workspace, &commit, &tips)?;
     }
     Ok(())
+}
+
+/// Takes into a clone of Weald's own the submodules that a workspace of it has fetched and the clone has not, so that the next
+/// workspace borrows them. Nothing is asked of the network. Gives how many there were.
+///
+/// `from` is the git directory of the workspace. One that cannot be taken is left out: it is fetched again, as without this.
+pub fn lend(from: &Path, clone: &Path, progress: &dyn Progress) -> u64 {
+    let mut lent = 0;
+    for module in modules(from) {
+        let (source, dest) = (from.join(&module.below), clone.join(&module.below));
+        // Git borrows from no shallow repository. Those within others come after these, so their parents are there.
+        let is_wanted = !dest.exists() && !source.join("shallow").exists();
+        lent += u64::from(is_wanted && copy(&source, &dest, progress).is_some());
+    }
+    lent
+}
+
+/// Makes a bare repository with all that refs of another one lead to.
+fn copy(source: &Path, dest: &Path, progress: &dyn Progress) -> Option<()> {
+    let mut part = dest.as_os_str().to_owned();
+    part.push(".part");
+    let part = PathBuf::from(part);
+    let _ = std::fs::remove_dir_all(&part);
+    let made = fill(source, &part, progress).and_then(|()| std::fs::rename(&part, dest).ok());
+    if made.is_none() {
+        let _ = std::fs::remove_dir_all(&part);
+    }
+    made
+}
+
+fn fill(source: &Path, part: &Path, progress: &dyn Progress) -> Option<()> {
+    std::fs::create_dir_all(part).ok()?;
+    let format = Repository::open(source).ok()?.format().name();
+    let git = Git::new(part);
+    git.run(&["init", "-q", "--bare", "--template=", &format!("--object-format={format}")]).ok()?;
+    // Nothing in it is ever pruned: workspaces read its objects.
+    for (key, value) in [("gc.auto", "0"), ("gc.pruneExpire", "never"), ("maintenance.auto", "false")] {
+        git.run(&["config", key, value]).ok()?;
+    }
+    let mut args: Vec<OsString> = vec!["-C".into(), part.into(), "fetch".into(), "--progress".into()];
+    args.extend(["--no-auto-maintenance", "--no-write-fetch-head", "--no-tags", "--"].map(OsString::from));
+    args.push(source.into());
+    for spec in ["+HEAD:refs/lent/HEAD", "+refs/*:refs/lent/*"] {
+        args.push(spec.into());
+    }
+    Transfer::new(args, SILENCE_MAX).run(progress).ok().map(drop)
 }
 
 /// Takes back what [`pin_modules`] did.
