@@ -457,6 +457,9 @@ pub(crate) enum DaemonCommand {
     /// Ask mounts for what the daemon behind standard input wishes
     #[command(hide = true)]
     Ask,
+    /// Bind the socket on standard input, in a mount
+    #[command(hide = true)]
+    Bind { path: PathBuf },
     /// Run the daemon of the supervisor behind standard input
     #[command(hide = true)]
     Serve {

@@ -12,6 +12,7 @@ use std::io::{self, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Mutex;
+use weald_git::submodule;
 use weald_model::Fault;
 
 /// Processes that are kept for the next wish.
@@ -27,6 +28,8 @@ pub(crate) enum Wish {
     WriteBack { path: PathBuf, device: u64 },
     /// The sizes of files that programs have open.
     Sizes { device: u64 },
+    /// What a workspace has fetched of submodules, for the clone it was made from.
+    Lend { git_dir: PathBuf, clone: PathBuf },
 }
 
 #[derive(PartialEq, Serialize, Deserialize)]
@@ -54,6 +57,7 @@ impl Wish {
         match self {
             Wish::WriteBack { path, device } => writeback::flush(path, *device),
             Wish::Sizes { device } => open_files::refresh(*device),
+            Wish::Lend { git_dir, clone } => submodule::lend(git_dir, clone),
         }
     }
 }

@@ -4,6 +4,7 @@
 //! marker away, mount. A crash before the row leaves nothing visible, and start-up sweeps it (`reconcile`); after
 //! it, a whole workspace. Any failure undoes what was done ([`Unfinished`]).
 
+use crate::asker::Wish;
 use crate::entry::Entry;
 use crate::forest::Forest;
 use crate::fsmonitor;
@@ -127,7 +128,7 @@ impl Forest {
             false => fsmonitor::install(home).map(Fsmonitor::Hook),
         };
         if let Some(clone) = &clone {
-            self.lend_submodules(clone, &manifest, progress);
+            self.lend_submodules(clone, &manifest);
         }
         if clone.is_some() && repo.is_partial() {
             let program = upload_pack::install(home);
@@ -137,14 +138,15 @@ impl Forest {
     }
 
     /// What submodules other workspaces of a clone have fetched is taken into the clone, for this one to borrow.
-    fn lend_submodules(&self, clone: &RepoRow, manifest: &Manifest, progress: &dyn Progress) {
+    fn lend_submodules(&self, clone: &RepoRow, manifest: &Manifest) {
         // Damage is told when the tree is read for what is in it.
         if !matches!(manifest.child(Ino::ROOT, b".gitmodules"), Ok(Some(_))) {
             return;
         }
         let of_clone = |entry: &Arc<Entry>| entry.row().repo_id.as_deref() == Some(&*clone.id);
         for entry in self.active().iter().filter(|entry| of_clone(entry) && entry.is_mounted()) {
-            weald_git::submodule::lend(&entry.row().mount_path.join(".git"), &clone.path, progress);
+            let git_dir = entry.row().mount_path.join(".git");
+            Wish::Lend { git_dir, clone: clone.path.clone() }.ask();
         }
     }
 

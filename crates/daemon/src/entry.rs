@@ -303,6 +303,11 @@ impl LateAdapter {
         self.adapter.get()
     }
 
+    /// The node of the mount that its workspace has not.
+    pub(crate) fn ipc(&self) -> &IpcNode {
+        &self.ipc
+    }
+
     /// Loads it as the kernel's first request would.
     pub(crate) fn load(&self) -> Result<(), Errno> {
         self.adapter().map(drop)

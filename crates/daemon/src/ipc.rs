@@ -2,19 +2,21 @@
 //!
 //! With `core.fsmonitor = true` git connects to `.git/fsmonitor--daemon.ipc` and sends its token; it gets the next token and
 //! paths, as the hook says them (Documentation/technical/api-simple-ipc, gitprotocol-common(5) for the lines). The socket is made
-//! where git looks for it, in the mount, as a node of the mount alone ([`crate::ipc_node`]): it is no file of the workspace, so no
+//! where git looks for it, in the mount and by a process of its own, as a node of the mount alone ([`crate::ipc_node`]): it is no file of the workspace, so no
 //! snapshot, fork or restore has to do with it. Invariants: when in doubt, everything; a bound socket holds its mount, so it is
 //! closed before an unmount; one thread waits for all of them, and each that connects has a thread for as long as it takes to answer.
 
-use crate::entry::{Entry, Life};
+use crate::entry::{Entry, Life, Live};
 use crate::forest::Forest;
-use crate::{ipc_node, locked, note, wire};
+use crate::{ipc_node, launch, locked, note, wire};
 use rustix::event::epoll;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
+use std::process::Command;
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Duration;
 use weald_git::can_ask_over_ipc;
@@ -26,6 +28,8 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 const REQUEST_BYTES_MAX: usize = 4096;
 /// Most bytes of one line of an answer (gitprotocol-common(5)).
 const LINE_BYTES_MAX: usize = 65_516;
+/// Connections that wait to be accepted.
+const BACKLOG: i32 = 64;
 /// Sockets that are looked at in one turn.
 const EVENTS: usize = 16;
 
@@ -57,15 +61,26 @@ impl Sockets {
     }
 
     /// Makes the socket of a mounted workspace, in place of one that a daemon before left.
-    fn listen(&self, entry: &Arc<Entry>, mount: &Path) -> io::Result<()> {
+    fn listen(&self, entry: &Arc<Entry>, live: &Live) -> io::Result<()> {
         let mut listening = locked(&self.listening);
         if listening.contains_key(&entry.id) {
             return Ok(());
         }
-        let path = mount.join(".git").join(ipc_node::NAME);
-        let _ = std::fs::remove_file(&path);
-        let socket = wire::bind(&path)?;
-        socket.set_nonblocking(true)?;
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+        let path = live.mount.path.join(".git").join(ipc_node::NAME);
+        let binder = || {
+            Command::new(launch::own_program())
+                .args(["daemon", "bind"])
+                .arg(path)
+                .stdin(socket.try_clone()?)
+                .spawn()
+        };
+        if !live.handler.ipc().let_make(binder)?.wait()?.success() {
+            return Err(io::Error::other("the socket could not be bound"));
+        }
+        rustix::net::listen(&socket, BACKLOG)?;
+        let socket = UnixListener::from(socket);
         epoll::add(&self.epoll, &socket, epoll::EventData::new_u64(entry.id.0), epoll::EventFlags::IN)?;
         listening.insert(entry.id, Listening { socket, entry: Arc::downgrade(entry) });
         Ok(())
@@ -134,10 +149,18 @@ impl Forest {
         if !self.git_asks_over_sockets() || entry.row().commit.is_none() {
             return;
         }
-        if let Err(error) = self.sockets.listen(entry, &live.mount.path) {
+        if let Err(error) = self.sockets.listen(entry, live) {
             note(format_args!("listening for git in {}: {error}", entry.name()));
         }
     }
+}
+
+/// Is the process that binds the socket on its standard input in the daemon's stead: who asks a mount waits for the daemon and cannot be
+/// killed meanwhile (see [`crate::asker`]). One that a daemon before left is removed.
+pub fn bind(path: &Path) -> Result<(), Fault> {
+    let _ = std::fs::remove_file(path);
+    wire::bind_to(io::stdin(), path)
+        .map_err(|error| Fault::host(&format!("binding {}", path.display()), &error))
 }
 
 fn fault(error: io::Error) -> Fault {

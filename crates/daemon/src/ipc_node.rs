@@ -1,11 +1,12 @@
 //! A node that a mount has and its workspace has not: the socket over which git asks what changed.
 //!
-//! The daemon binds it through the mount, as bind(2) goes; the MKNOD that comes of it is answered here. Invariants: only this
-//! process makes it; it has one name, in one directory, is in no listing, and is in nothing that is kept; every request about it ends
+//! It is bound through the mount, as bind(2) goes; the MKNOD that comes of it is answered here. Invariants: only the process
+//! that the daemon started for it makes it; it has one name, in one directory, is in no listing, and is in nothing that is kept; every request about it ends
 //! here. Its number is that of the request that made it, which no other request of the connection ever had, over all that
 //! the engine gives. Read next: [`crate::ipc`].
 
-use std::path::Path;
+use std::io;
+use std::process::Child;
 use std::sync::{Mutex, MutexGuard};
 use weald_fuse::reply::Reply;
 use weald_fuse::request::{Operation, Request};
@@ -20,6 +21,8 @@ const OURS: u64 = 1 << 63;
 #[derive(Default)]
 pub(crate) struct IpcNode {
     made: Mutex<Option<Made>>,
+    /// The process that may make it; held until it is known who that is.
+    maker: Mutex<Option<u32>>,
 }
 
 #[derive(Clone, Copy)]
@@ -30,6 +33,14 @@ struct Made {
 }
 
 impl IpcNode {
+    /// Starts the process that is to make it.
+    pub(crate) fn let_make(&self, start: impl FnOnce() -> io::Result<Child>) -> io::Result<Child> {
+        let mut maker = crate::locked(&self.maker);
+        let child = start()?;
+        *maker = Some(child.id());
+        Ok(child)
+    }
+
     /// Answers what is asked about it; None for every other request.
     pub(crate) fn answer(
         &self,
@@ -46,7 +57,7 @@ impl IpcNode {
             Operation::Mknod { name, mode, .. }
                 if name == NAME.as_bytes()
                     && FileKind::from_mode(mode) == Some(FileKind::Socket)
-                    && is_ours(header.pid) =>
+                    && *crate::locked(&self.maker) == Some(header.pid) =>
             {
                 let made = Made { parent: header.node, ino: OURS | header.unique, now: now() };
                 *self.made() = Some(made);
@@ -94,11 +105,6 @@ impl IpcNode {
     fn made(&self) -> MutexGuard<'_, Option<Made>> {
         crate::locked(&self.made)
     }
-}
-
-/// Whether a thread is one of this process: requests name the thread that asks.
-fn is_ours(thread: u32) -> bool {
-    Path::new("/proc/self/task").join(thread.to_string()).exists()
 }
 
 fn attr(made: &Made) -> Attr {

@@ -37,7 +37,7 @@ mod gc;
 mod head;
 mod history;
 mod hold;
-mod ipc;
+pub mod ipc;
 mod ipc_node;
 mod keeper;
 mod known;

@@ -6,7 +6,7 @@ use crate::protocol::LINE_BYTES_MAX;
 use rustix::fs::{Mode, OFlags};
 use serde::{Serialize, de::DeserializeOwned};
 use std::io::{self, BufRead, Read, Write};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
@@ -42,6 +42,12 @@ pub(crate) fn connect(path: &Path) -> io::Result<UnixStream> {
 pub(crate) fn bind(path: &Path) -> io::Result<UnixListener> {
     let (_parent, short) = shorten(path)?;
     UnixListener::bind(short)
+}
+
+/// Binds a socket that is there to `path`, however long that path is.
+pub(crate) fn bind_to(socket: impl AsFd, path: &Path) -> io::Result<()> {
+    let (_parent, short) = shorten(path)?;
+    Ok(rustix::net::bind(socket, &rustix::net::SocketAddrUnix::new(&short)?)?)
 }
 
 /// A path that fits a socket address: through the open parent directory when the real one is too long. The

@@ -12,7 +12,7 @@ use crate::repo::is_git_dir;
 use crate::{Repository, hash::from_gix};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use weald_model::{Fault, Oid, Progress, WorkspaceId};
+use weald_model::{Fault, Oid, Silent, WorkspaceId};
 
 /// Submodules looked at, and directories looked into to find them; what is beyond is not pinned.
 const MODULES_MAX: usize = 1_000;
@@ -80,34 +80,32 @@ pub fn pin_modules(source: &Repository, workspace: WorkspaceId) -> Result<(), Fa
 }
 
 /// Takes into a clone of Weald's own the submodules that a workspace of it has fetched and the clone has not, so that the next
-/// workspace borrows them. Nothing is asked of the network. Gives how many there were.
+/// workspace borrows them. Nothing is asked of the network.
 ///
 /// `from` is the git directory of the workspace. One that cannot be taken is left out: it is fetched again, as without this.
-pub fn lend(from: &Path, clone: &Path, progress: &dyn Progress) -> u64 {
-    let mut lent = 0;
+pub fn lend(from: &Path, clone: &Path) {
     for module in modules(from) {
         let (source, dest) = (from.join(&module.below), clone.join(&module.below));
         // Git borrows from no shallow repository. Those within others come after these, so their parents are there.
         let is_wanted = !dest.exists() && !source.join("shallow").exists();
-        lent += u64::from(is_wanted && copy(&source, &dest, progress).is_some());
+        if is_wanted {
+            copy(&source, &dest);
+        }
     }
-    lent
 }
 
 /// Makes a bare repository with all that refs of another one lead to.
-fn copy(source: &Path, dest: &Path, progress: &dyn Progress) -> Option<()> {
+fn copy(source: &Path, dest: &Path) {
     let mut part = dest.as_os_str().to_owned();
     part.push(".part");
     let part = PathBuf::from(part);
     let _ = std::fs::remove_dir_all(&part);
-    let made = fill(source, &part, progress).and_then(|()| std::fs::rename(&part, dest).ok());
-    if made.is_none() {
+    if fill(source, &part).and_then(|()| std::fs::rename(&part, dest).ok()).is_none() {
         let _ = std::fs::remove_dir_all(&part);
     }
-    made
 }
 
-fn fill(source: &Path, part: &Path, progress: &dyn Progress) -> Option<()> {
+fn fill(source: &Path, part: &Path) -> Option<()> {
     std::fs::create_dir_all(part).ok()?;
     let format = Repository::open(source).ok()?.format().name();
     let git = Git::new(part);
@@ -122,7 +120,7 @@ fn fill(source: &Path, part: &Path, progress: &dyn Progress) -> Option<()> {
     for spec in ["+HEAD:refs/lent/HEAD", "+refs/*:refs/lent/*"] {
         args.push(spec.into());
     }
-    Transfer::new(args, SILENCE_MAX).run(progress).ok().map(drop)
+    Transfer::new(args, SILENCE_MAX).run(&Silent).ok().map(drop)
 }
 
 /// Takes back what [`pin_modules`] did.

@@ -5,11 +5,11 @@ use crate::context::Context;
 use crate::failure::Outcome;
 use crate::output;
 use serde_json::json;
-use weald_daemon::asker;
 use weald_daemon::launch::{self, Launched};
 use weald_daemon::report::Stopped;
 use weald_daemon::run::{self, End};
-use weald_daemon::{ssh_agent, supervisor};
+
+use weald_daemon::{asker, ipc, ssh_agent, supervisor};
 use weald_model::Fault;
 
 pub(super) fn run(context: &Context, command: DaemonCommand) -> Result<Outcome, Fault> {
@@ -27,6 +27,7 @@ pub(super) fn run(context: &Context, command: DaemonCommand) -> Result<Outcome, 
             }
             supervisor::run(&context.home, announce, resume).map(|()| Outcome::Yes)
         }
+        DaemonCommand::Bind { path } => ipc::bind(&path).map(|()| Outcome::Yes),
         DaemonCommand::Ask => asker::run().map(|()| Outcome::Yes),
         DaemonCommand::Serve { announce } => Ok(match run::run(&context.home, announce)? {
             End::Told => Outcome::Yes,
