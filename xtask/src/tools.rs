@@ -31,6 +31,7 @@ pub(crate) const FOR_TESTS: &[Packaged] = &[
     ("setpriv", "util-linux"),
     ("mount", "mount"),
     ("mkfs.ext4", "e2fsprogs"),
+    ("rsync", "rsync"),
 ];
 
 const NEXTEST: &str = "0.9.143";

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use support::Home;
+use support::{Home, NOBODY};
 
 /// Where `cargo xtask check test` puts the suites.
 const TOOLS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/tools/bin");
@@ -46,6 +46,9 @@ copy_file_range = 5
 
 /// Cases of version 0.2.2 that run.
 const PJDFSTEST_PASSED_MIN: usize = 397;
+
+/// Cases that need no rights; what needs root it leaves out by itself.
+const PJDFSTEST_PASSED_AS_USER_MIN: usize = 254;
 
 /// The one case that cannot run: FUSE has no way to tell the kernel how many links a file may have (pathconf(3)).
 const PJDFSTEST_SKIPPED: &str = "link::link_count_max";
@@ -92,6 +95,38 @@ fn pjdfstest_passes_whole() {
     assert!(failed.is_empty(), "{failed:#?}\n{text}");
     assert_eq!(Vec::from_iter(skipped), [PJDFSTEST_SKIPPED], "{text}");
     assert!(passed.len() >= PJDFSTEST_PASSED_MIN, "the suite did not run whole: {text}");
+}
+
+#[test]
+fn pjdfstest_passes_for_an_ordinary_user() {
+    let home = Home::new();
+    let dir = empty_workspace(&home, &["--allow-other"]).join("his");
+    std::fs::create_dir(&dir).unwrap();
+    std::os::unix::fs::chown(&dir, Some(NOBODY), Some(NOBODY)).unwrap();
+    // Where such a user may read it.
+    let program = home.path().join("pjdfstest");
+    std::fs::copy(suite("pjdfstest").get_program(), &program).unwrap();
+    let settings = home.path().join("pjdfstest.toml");
+    std::fs::write(&settings, pjdfstest_settings(Path::new("/tmp"), false)).unwrap();
+    let user = NOBODY.to_string();
+    let out = Command::new("setpriv")
+        .args(["--reuid", &user, "--regid", &user, "--clear-groups", "--"])
+        .arg(&program)
+        .arg("-c")
+        .arg(&settings)
+        .arg("-p")
+        .arg(&dir)
+        .env("NO_COLOR", "1")
+        .current_dir(&dir)
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&out.stdout) + String::from_utf8_lossy(&out.stderr);
+    let outcomes = outcomes(&text);
+    let count = |word| outcomes.values().filter(|outcome| **outcome == word).count();
+    let (passed, failed, skipped) = (count("ok"), count("FAILED"), count("skipped"));
+    println!("pjdfstest as a user: {passed} passed, {failed} failed, {skipped} skipped");
+    assert_eq!(failed, 0, "{text}");
+    assert!(passed >= PJDFSTEST_PASSED_AS_USER_MIN, "the suite did not run whole: {text}");
 }
 
 /// A search path with a `mount` that leaves out the helper program of FUSE: that one takes a remount for a mount, and would
