@@ -12,12 +12,13 @@ use crate::history::{Seal, Snapshot};
 use crate::past::Past;
 use crate::record::Change;
 use crate::replay::state_at;
-use crate::seal::{Aside, Earlier, Header, Item, Kitchen, SealError, Store};
+use crate::seal::{Aside, Earlier, Header, Item, Kitchen, SealError, Store, reach};
 use crate::state::State;
 use crate::workspace::Workspace;
+use std::collections::HashSet;
 use weald_model::{Caller, Errno, SnapshotId};
 use weald_store::cas::Hash;
-use weald_store::chunks::{Added, Kept};
+use weald_store::chunks::{Added, ChunkError, Kept};
 use weald_store::log::Place;
 
 /// What sealing a snapshot did.
@@ -132,7 +133,8 @@ impl SealJob<'_> {
     /// program in the workspace waits for. Cost: what changed since the sealed snapshot next to it.
     pub fn put(&self, proceed: &dyn Fn(u64) -> bool) -> Result<Sealed, SealError> {
         let Workspace { shared, base, .. } = self.workspace;
-        let before = self.nearest.as_ref().and_then(|nearest| earlier(shared, base, nearest).ok());
+        let nearest = self.nearest.as_ref().filter(|nearest| self.is_whole(nearest));
+        let before = nearest.and_then(|nearest| earlier(shared, base, nearest).ok());
         let store = Store::new(&shared.chunks);
         let kitchen = Kitchen { shared, base, objects: &store, proceed };
         let (state, lineage) = (self.past.state(), self.workspace.lineage());
@@ -140,6 +142,19 @@ impl SealJob<'_> {
         let (_, checkpoint) = kitchen.checkpoint((state, &self.aside), root, before.as_ref())?;
         let added = store.finish()?;
         Ok(Sealed { seal: Seal { root, checkpoint }, added })
+    }
+
+    /// True when all objects of a sealed snapshot are there, so that another may be made of some of them. Those of the
+    /// workspace's own are kept. One it has from what it was forked from may have been dropped there, with some of its
+    /// objects, before this was forked from the past. Cost for these: their pages, read.
+    fn is_whole(&self, snapshot: &Snapshot) -> bool {
+        let chunks = &self.workspace.shared.chunks;
+        let missing = |hash: &Hash| SealError::Store(ChunkError::Missing(*hash));
+        let mut is_there = |hash: &Hash, _| if chunks.has(hash)? { Ok(()) } else { Err(missing(hash)) };
+        snapshot.point.log == self.workspace.id()
+            || snapshot.seal.is_some_and(|Seal { root, checkpoint }| {
+                reach(&Store::new(chunks), &root, &checkpoint, &mut HashSet::new(), &mut is_there).is_ok()
+            })
     }
 
     /// Says in the log that it is sealed. False when it is not listed any more.

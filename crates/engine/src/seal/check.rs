@@ -170,7 +170,8 @@ fn check_alone(
 }
 
 /// Shows the hash of every object of a sealed snapshot that is not in `seen`: pages with None, chunks of content with
-/// their length. All are in `seen` then.
+/// their length. All are in `seen` then. After an error `seen` is as before: what is behind a page that was looked at is
+/// shown only at the end, and who comes upon that page in another snapshot must not take it for done.
 pub(crate) fn reach(
     objects: &dyn Objects,
     root: &Hash,
@@ -178,9 +179,25 @@ pub(crate) fn reach(
     seen: &mut HashSet<Hash>,
     each: &mut EachObject<'_>,
 ) -> Result<(), SealError> {
+    let mut found = Vec::new();
+    let reached = reach_on(objects, (root, checkpoint), seen, &mut found, each);
+    if reached.is_err() {
+        found.iter().for_each(|hash| _ = seen.remove(hash));
+    }
+    reached
+}
+
+/// The same; `found` is what was put into `seen`.
+fn reach_on(
+    objects: &dyn Objects,
+    (root, checkpoint): (&Hash, &Hash),
+    seen: &mut HashSet<Hash>,
+    found: &mut Vec<Hash>,
+    each: &mut EachObject<'_>,
+) -> Result<(), SealError> {
     let header = Header::read(objects, root)?;
     let Checkpoint { orphans, extents, history, aside, .. } = Checkpoint::read(objects, checkpoint)?;
-    let mut found: Vec<Hash> = [*root, *checkpoint].into_iter().filter(|hash| seen.insert(*hash)).collect();
+    found.extend([*root, *checkpoint].into_iter().filter(|hash| seen.insert(*hash)));
     for tree in [header.trees.names, orphans, extents, history].into_iter().chain(aside) {
         let mut part = |hash: &Hash| {
             let is_new = seen.insert(*hash);
@@ -209,11 +226,12 @@ pub(crate) fn reach(
             }
         }
     }
-    for hash in found {
-        each(&hash, None)?;
+    for hash in found.iter() {
+        each(hash, None)?;
     }
     for (hash, len) in chunks {
         if seen.insert(hash) {
+            found.push(hash);
             each(&hash, Some(len))?;
         }
     }
