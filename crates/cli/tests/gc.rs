@@ -477,3 +477,22 @@ fn the_kill_of_the_daemon_during_gc_loses_nothing_that_stays() {
         assert!(std::fs::read(&big).unwrap() == noise(MEGABYTE, seed), "snapshot {id}");
     }
 }
+
+/// Forks keep the log of a workspace that is gone, not what its snapshots were sealed as.
+#[test]
+fn snapshots_of_a_workspace_that_is_gone_but_for_its_log_are_no_damage_once_their_chunks_went() {
+    let home = Home::new();
+    let big = scratch(&home);
+    home.weald(&["config", "snapshots.seal", "on"]).ok();
+    home.weald(&["config", "gc.background", "off"]).ok();
+    home.weald(&["fork", "a", "fork"]).ok();
+    std::fs::write(&big, noise(MEGABYTE, 1)).unwrap();
+    snapshot(&home, "a", "sealed");
+    let is_sealed = || home.weald(&["history", "a", "--json"]).json()[0]["state"] == "sealed";
+    support::wait_for("the snapshot to be sealed", is_sealed);
+    remove_for_good(&home, "a");
+    let plan = plan(&home);
+    assert!(kinds(&plan).contains(&"chunk".to_owned()), "{plan}");
+    home.weald(&["gc", "run", &id(&plan)]).ok();
+    sound(&home);
+}

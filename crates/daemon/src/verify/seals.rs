@@ -8,12 +8,17 @@ use weald_engine::seal::{SealCheck, check_seals};
 use weald_model::WorkspaceId;
 use weald_store::chunks::ChunkError;
 use weald_store::log::verify::Amount;
+use weald_store::registry::State;
 
 impl Round<'_> {
     /// The sealed snapshots of a log that is right in itself.
     pub(super) fn seals(&mut self, id: WorkspaceId, until: Option<u64>, check: &mut SealCheck) {
         let stores = &self.forest.stores;
         let Some(row) = self.forest.by_id(id).map(|entry| entry.row()) else { return };
+        // Only its log is kept, for those forked from it: what its own snapshots need beside may go.
+        if row.state == State::Lineage {
+            return;
+        }
         // A manifest that is missing or damaged is told by itself.
         let Ok(base) = stores.base(&row) else { return };
         let before = (check.content_bytes, check.object_bytes);
