@@ -24,6 +24,7 @@ const TARGETS: &[Target] = &[
     Target { name: "log", tests: "package(weald-store) & binary(crash)", cases: "2000" },
     Target { name: "model", tests: "package(weald-engine) & binary(model)", cases: "2000" },
     Target { name: "gc", tests: "package(weald-engine) & binary(reach)", cases: "1500" },
+    Target { name: "rules", tests: "package(weald-engine) & binary(rules)", cases: "20000" },
     Target { name: "injection", tests: "binary(injection)", cases: "300" },
     Target { name: "mount", tests: "package(weald-testkit) & binary(mounted)", cases: "2000" },
 ];

@@ -84,6 +84,32 @@ pub(super) const JOBS: &[Job] = &[
         program: Program::Own(super::git_suite::round),
     },
     Job {
+        name: "kill",
+        does: "the daemon killed at any moment under a build's load and git",
+        unit: "kills",
+        target: 10_000,
+        program: Program::Tests {
+            package: "weald-cli",
+            filter: "binary(kill) & test(killed_200_times)",
+            environment: &[("WEALD_KILLS", "1000")],
+            release: false,
+            prepare: nothing,
+        },
+    },
+    Job {
+        name: "stress",
+        does: "a hundred workspaces written, forked, restored, removed, collected and committed in at once",
+        unit: "seconds",
+        target: 3_600,
+        program: Program::Tests {
+            package: "weald-cli",
+            filter: "binary(stress)",
+            environment: &[("WEALD_SECONDS", "600")],
+            release: false,
+            prepare: nothing,
+        },
+    },
+    Job {
         name: "power-ext4",
         does: "power cuts to a home on ext4, under load",
         unit: "cycles",
