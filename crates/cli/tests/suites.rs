@@ -18,6 +18,9 @@ const TOOLS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/tools/bin
 /// Operations of one run of fsx, unless `WEALD_OPERATIONS` says otherwise.
 const FSX_OPERATIONS: u64 = 200_000;
 
+/// What a quarter of a million operations write, and more.
+const FSX_ROOM: u64 = 3 << 30;
+
 /// Fixed, so that a failure can be repeated, unless `WEALD_SEED` says otherwise.
 const FSX_SEED: u64 = 20_261_121;
 
@@ -163,7 +166,8 @@ fn outcomes(text: &str) -> BTreeMap<&str, &str> {
 fn fsx_finds_no_wrong_byte() {
     let operations = weald_testkit::operations(FSX_OPERATIONS).to_string();
     let seed = weald_testkit::seed(FSX_SEED).to_string();
-    let home = Home::new();
+    // It asks for a sync every hundred operations, and is about bytes.
+    let home = Home::in_memory(FSX_ROOM);
     let mount = empty_workspace(&home, &[]);
     let settings = home.path().join("fsx.toml");
     std::fs::write(&settings, FSX_SETTINGS).unwrap();

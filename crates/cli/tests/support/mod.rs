@@ -82,8 +82,21 @@ impl Home {
         Self::owned_by(NOBODY)
     }
 
+    /// A home in memory where there is so much room: for what asks for many syncs and is not about them.
+    pub(crate) fn in_memory(bytes: u64) -> Self {
+        let memory = Path::new("/dev/shm");
+        let room = rustix::fs::statvfs(memory).map_or(0, |stat| stat.f_bavail * stat.f_frsize);
+        if room < bytes {
+            return Self::new();
+        }
+        Self::inside(tempfile::Builder::new().prefix("weald-cli-").tempdir_in(memory).unwrap(), 0)
+    }
+
     fn owned_by(uid: u32) -> Self {
-        let dir = tempfile::Builder::new().prefix("weald-cli-").tempdir().unwrap();
+        Self::inside(tempfile::Builder::new().prefix("weald-cli-").tempdir().unwrap(), uid)
+    }
+
+    fn inside(dir: TempDir, uid: u32) -> Self {
         std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
         for name in ["user", "mnt", "home"] {
             let path = dir.path().join(name);
