@@ -93,6 +93,7 @@ impl Cuts {
         let processes = self.home.processes();
         work::work(&self.home, cycle, &self.told, &stop, || {
             std::thread::sleep(Duration::from_millis(20 + luck % 280));
+            self.told.is_cut.store(true, Ordering::SeqCst);
             self.disk.cut(self.syncs == Syncs::Kept && luck.is_multiple_of(3));
             // Those at work meet the disk that is gone; some of them.
             std::thread::sleep(Duration::from_millis(mix(luck) % 10));
@@ -106,6 +107,7 @@ impl Cuts {
             rustix::mount::unmount(mount, rustix::mount::UnmountFlags::DETACH).unwrap();
         }
         self.disk.power_on();
+        self.told.is_cut.store(false, Ordering::SeqCst);
         self.start();
         found::check(&self.home, cycle, &self.told)
     }

@@ -110,6 +110,19 @@ pub(super) const JOBS: &[Job] = &[
         },
     },
     Job {
+        name: "damage",
+        does: "changes of any file of a store; each is told, and no wrong byte is served",
+        unit: "changes",
+        target: 20_000,
+        program: Program::Tests {
+            package: "weald-engine",
+            filter: "binary(damage)",
+            environment: &[("WEALD_OPERATIONS", "2500")],
+            release: false,
+            prepare: nothing,
+        },
+    },
+    Job {
         name: "power-ext4",
         does: "power cuts to a home on ext4, under load",
         unit: "cycles",
