@@ -18,6 +18,9 @@ const OPERATIONS: u64 = 100_000;
 /// Calls of one sequence, after which both sides begin anew.
 const SEQUENCE: usize = 400;
 
+/// Sequences after which everything is read from the log again.
+const REMOUNTS: u64 = 50;
+
 /// An ext4 on a loop device; unmounted when dropped.
 struct Ext4(tempfile::TempDir);
 
@@ -80,6 +83,12 @@ fn random_calls_of_several_users_do_what_they_do_on_ext4() {
         all.refused += done.refused;
         all.files += done.files;
         seed += 1;
+        if seed % REMOUNTS == 0 {
+            // Nothing is left but what is on the disk.
+            home.crash();
+            home.weald(&["status"]).ok();
+            trees.compare().unwrap_or_else(|what| panic!("seed {}, after a crash: {what}", seed - 1));
+        }
     }
     println!("torture: operations={} refused={} files={}", all.calls, all.refused, all.files);
 }

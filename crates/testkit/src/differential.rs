@@ -100,6 +100,14 @@ impl Trees {
         })
     }
 
+    /// Compares what the last sequence left on both sides, as somebody who sees it for the first time.
+    pub fn compare(&self) -> Result<(), String> {
+        let side =
+            |parent: &std::path::Path| Side::new(&parent.join("tree")).map_err(|error| error.to_string());
+        let (ours, native) = (side(&self.ours)?, side(&self.native)?);
+        Known::new(self.began, self.with_times).trees(&ours, &native).map(drop)
+    }
+
     /// Makes calls in two fresh trees; an error is where they differ and how.
     pub fn calls(&self, top: Top, calls: &[Call], looking: bool) -> Result<Done, (usize, String)> {
         let wrong = |error: std::io::Error| (0, format!("the trees cannot be made: {error}"));
