@@ -1,5 +1,6 @@
 //! The rows of the table, by name. A row prepares what it needs, measures, and removes what it made.
 
+mod agents;
 mod build;
 mod create;
 mod daemon;
@@ -42,6 +43,8 @@ pub(super) const ALL: &[(&str, Row)] = &[
     ("make", build::make),
     ("cargo", build::cargo),
     ("history-cost", build::history_cost),
+    ("agents", agents::rounds),
+    ("fork-built", agents::fork_of_built),
     ("memory", daemon::memory),
     ("start", daemon::start),
 ];
