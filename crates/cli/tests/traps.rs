@@ -437,3 +437,67 @@ fn direct_and_cached_reads_and_writes_see_each_other() {
     }
     assert_eq!(cached.metadata().unwrap().size(), 16_384);
 }
+
+/// Runs a shell line as some user, who needs no group but his own and those named.
+fn run_as(user: u32, groups: &str, dir: &Path, line: &str) -> (bool, String) {
+    let id = user.to_string();
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", &id, "--regid", &id, "--groups", groups, "--", "sh", "-c", line]);
+    let out = command.current_dir(dir).output().unwrap();
+    (out.status.success(), String::from_utf8_lossy(&out.stdout).into_owned())
+}
+
+#[test]
+fn what_is_made_in_a_directory_takes_its_group_and_access_list() {
+    let home = Home::new();
+    let root = workspace(&home, &["--allow-other"]);
+    home.run(
+        &root,
+        "mkdir shared; chown 1000:2000 shared; chmod 2775 shared; \
+         setfacl -d -m u::rwx,u:1002:r-x,g::rwx,m::rwx,o::- shared; setfacl -m u:1002:r-x shared",
+    )
+    .ok();
+    let shared = root.join("shared");
+    // He belongs to the directory's group, and his umask would take the group's rights.
+    assert!(run_as(1001, "2000", &shared, "umask 077; mkdir sub; echo text > file; mkdir sub/deep").0);
+    let stat = |path: &str| {
+        let meta = fs::metadata(shared.join(path)).unwrap();
+        (meta.uid(), meta.gid(), meta.mode() & 0o7777)
+    };
+    assert_eq!(stat("sub"), (1001, 2000, 0o2770));
+    assert_eq!(stat("sub/deep"), (1001, 2000, 0o2770));
+    assert_eq!(stat("file"), (1001, 2000, 0o660));
+    let list = home.run(&shared, "getfacl -cE --omit-header sub/deep | sort | tr '\\n' ' '").ok();
+    for entry in ["user:1002:r-x", "default:user:1002:r-x", "default:other::---"] {
+        assert!(list.contains(entry), "{list}");
+    }
+    // Whom the list names may read and nothing else; whom it leaves out may nothing.
+    assert_eq!(run_as(1002, "1002", &shared, "cat file"), (true, "text\n".to_owned()));
+    assert!(!run_as(1002, "1002", &shared, "echo more >> file || rm -f file").0);
+    assert!(!run_as(1003, "1003", &shared, "cat file").0);
+    // The same after a restart, and in a fork.
+    home.crash();
+    home.weald(&["fork", "ws", "other"]).ok();
+    for dir in [shared.clone(), home.at("other").join("shared")] {
+        assert_eq!(run_as(1002, "1002", &dir, "cat file"), (true, "text\n".to_owned()));
+        assert!(!run_as(1003, "1003", &dir, "cat file").0);
+    }
+}
+
+#[test]
+fn in_a_sticky_directory_only_owners_take_away() {
+    let home = Home::new();
+    let root = workspace(&home, &["--allow-other"]);
+    home.run(&root, "mkdir tmp; chmod 1777 tmp").ok();
+    let tmp = root.join("tmp");
+    assert!(run_as(1001, "1001", &tmp, "echo his > his; mkdir dir; chmod 777 his dir").0);
+    for line in ["rm -f his", "mv his mine", "rmdir dir", "mv dir other", "echo x > new && mv -f new his"] {
+        assert!(!run_as(1002, "1002", &tmp, line).0, "{line}");
+    }
+    // What he may write he may write, and what he made he may take away.
+    assert!(
+        run_as(1002, "1002", &tmp, "echo more >> his && rm new && echo x > dir/inside && rm dir/inside").0
+    );
+    assert_eq!(fs::read(tmp.join("his")).unwrap(), b"his\nmore\n");
+    assert!(run_as(1001, "1001", &tmp, "mv his renamed && rm renamed && rmdir dir").0);
+}
