@@ -57,10 +57,22 @@ impl Drop for Ext4 {
     }
 }
 
-/// A workspace everybody may enter.
+/// A repository whose tree has the same directory two thousand times: files, an executable, a link, directories.
+const STOCK: &str = r"
+git init -q -b main stock; cd stock; mkdir -p one/a/a one/b/a
+printf c > one/c; head -c 5000 /dev/zero | tr '\0' x > one/d; cp one/d one/a/c; chmod +x one/a/c
+ln -s c one/e.txt; ln -s a one/a/b; echo deep > one/b/a/c; head -c 100000 /dev/zero | tr '\0' y > one/b/d
+git add one; git commit -q -m one
+one=$(git rev-parse HEAD:one)
+all=$(for number in $(seq -w 0000 1999); do printf '040000 tree %s\t%s\n' $one $number; done | git mktree)
+root=$(printf '040000 tree %s\tstock\n' $all | git mktree)
+git update-ref refs/heads/main $(git commit-tree $root -m stock)";
+
+/// A workspace everybody may enter, with much the same to begin with.
 fn open_workspace(home: &Home) -> PathBuf {
-    std::fs::create_dir_all(home.path().join("user/empty")).unwrap();
-    home.weald(&["create", "user/empty", "ws", "--allow-other"]).ok();
+    home.run(&home.path().join("user"), STOCK).ok();
+    home.weald(&["create", "user/stock", "ws", "--allow-other"]).ok();
+    assert!(home.at("ws").join("stock/1999/b/a/c").exists());
     home.at("ws")
 }
 

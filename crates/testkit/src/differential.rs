@@ -15,6 +15,7 @@ use look::Known;
 use rustix::fs::{Gid, Mode, Uid};
 use rustix::io::Errno;
 use side::{Answer, Side, be_root};
+use std::cell::Cell;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -28,6 +29,8 @@ pub struct Trees {
     native: PathBuf,
     began: i64,
     with_times: bool,
+    /// How many directories of the base were used.
+    taken: Cell<u64>,
 }
 
 /// What was done.
@@ -63,6 +66,8 @@ pub struct Top {
     pub gid: u32,
     /// Its mode.
     pub mode: u32,
+    /// Whether it comes from the workspace's base, with what is in it.
+    pub from_base: bool,
 }
 
 impl fmt::Display for Finding {
@@ -73,11 +78,12 @@ impl fmt::Display for Finding {
 }
 
 impl Trees {
-    /// Takes two directories; below them anything may be made and removed.
+    /// Takes two directories; below them anything may be made and removed. Directories `stock/0000` and so on that the
+    /// workspace's base has in ours are what half of the sequences begin with.
     pub fn new(ours: PathBuf, native: PathBuf) -> std::io::Result<Self> {
         let began = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64);
         let with_times = tells_changes_apart(&native)?;
-        Ok(Self { ours, native, began, with_times })
+        Ok(Self { ours, native, began, with_times, taken: Cell::new(0) })
     }
 
     /// Whether the native file system tells two changes in a row apart by their times, so that times can be compared.
@@ -90,7 +96,7 @@ impl Trees {
         let mut dice = Dice::new(seed);
         let tops = [(0, 0, 0o777), (0, 0, 0o1777), (1000, 2000, 0o2775), (1000, 1000, 0o755)];
         let (uid, gid, mode) = tops[dice.below(4) as usize];
-        let top = Top { uid, gid, mode };
+        let top = Top { uid, gid, mode, from_base: dice.below(2) == 0 };
         // Looking at everything after each call finds caches that are too old, and hides what was never asked for.
         let looking = dice.below(4) > 0;
         let calls = call::sequence(&mut dice, len);
@@ -111,23 +117,35 @@ impl Trees {
     /// Makes calls in two fresh trees; an error is where they differ and how.
     pub fn calls(&self, top: Top, calls: &[Call], looking: bool) -> Result<Done, (usize, String)> {
         let wrong = |error: std::io::Error| (0, format!("the trees cannot be made: {error}"));
-        let [ours, native] = [self.fresh(&self.ours, top), self.fresh(&self.native, top)];
-        let (mut ours, mut native) = (ours.map_err(wrong)?, native.map_err(wrong)?);
+        let [mut ours, mut native] = self.fresh(top).map_err(wrong)?;
         let outcome = self.both(&mut ours, &mut native, calls, looking);
         let _ = be_root();
         rustix::process::umask(Mode::from_raw_mode(0o22));
         outcome
     }
 
-    fn fresh(&self, parent: &std::path::Path, top: Top) -> std::io::Result<Side> {
-        let dir = parent.join("tree");
-        if dir.exists() {
-            std::fs::remove_dir_all(&dir)?;
+    /// Makes both trees anew: empty, or ours as the workspace's base has it and the other as a copy of that.
+    fn fresh(&self, top: Top) -> std::io::Result<[Side; 2]> {
+        let trees = [&self.ours, &self.native].map(|parent| parent.join("tree"));
+        for tree in trees.iter().filter(|tree| tree.exists()) {
+            std::fs::remove_dir_all(tree)?;
         }
-        std::fs::create_dir(&dir)?;
-        rustix::fs::chown(&dir, Some(Uid::from_raw(top.uid)), Some(Gid::from_raw(top.gid)))?;
-        rustix::fs::chmod(&dir, Mode::from_raw_mode(top.mode))?;
-        Ok(Side::new(&dir)?)
+        let stock = self.ours.join(format!("stock/{:04}", self.taken.get()));
+        if top.from_base && stock.exists() {
+            self.taken.set(self.taken.get() + 1);
+            std::fs::rename(stock, &trees[0])?;
+            let copied = std::process::Command::new("cp").arg("-a").args(&trees).status()?;
+            if !copied.success() {
+                return Err(std::io::Error::other("the base cannot be copied"));
+            }
+        } else {
+            trees.iter().try_for_each(std::fs::create_dir)?;
+        }
+        for tree in &trees {
+            rustix::fs::chown(tree, Some(Uid::from_raw(top.uid)), Some(Gid::from_raw(top.gid)))?;
+            rustix::fs::chmod(tree, Mode::from_raw_mode(top.mode))?;
+        }
+        Ok([Side::new(&trees[0])?, Side::new(&trees[1])?])
     }
 
     fn both(
