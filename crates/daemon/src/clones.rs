@@ -23,11 +23,15 @@ impl Forest {
         progress: &dyn Progress,
     ) -> Result<(Repository, RepoRow), Fault> {
         let registry = self.stores.home.registry();
+        let (url, credential) = weald_git::credential::part(&ask.source)?;
         let rows = registry.repos().map_err(faults::registry)?;
-        let known = rows.into_iter().filter(|row| row.url == ask.source && row.path.is_dir());
+        let known = rows.into_iter().filter(|row| row.url == url && row.path.is_dir());
         let Some(row) = known.filter(|row| has_depth(row, ask.depth)).max_by_key(has_more) else {
-            return self.clone_anew(ask, notes, progress);
+            return self.clone_anew(ask, url, notes, progress);
         };
+        if let Some(credential) = credential {
+            credential.keep(&row.path, &row.path)?;
+        }
         let repo = Repository::open(&row.path)?;
         let has_revision = match repo.resolve(ask.rev.as_deref(), None) {
             Ok(_) => true,
@@ -75,7 +79,8 @@ impl Forest {
         let rows = self.stores.home.registry().repos().map_err(faults::registry)?;
         let (row, entry) = match (url, target) {
             (Some(url), _) => {
-                let row = rows.into_iter().filter(|row| row.url == url).max_by_key(has_more);
+                let (plain, _) = weald_git::credential::part(url)?;
+                let row = rows.into_iter().filter(|row| row.url == plain).max_by_key(has_more);
                 let unknown = || {
                     let url = weald_git::url::mask(url);
                     Fault::new(Code::UnknownSource, format!("{url} was not cloned yet"))
@@ -109,6 +114,7 @@ impl Forest {
     fn clone_anew(
         &self,
         ask: &CreateRequest,
+        plain: String,
         notes: &mut Vec<String>,
         progress: &dyn Progress,
     ) -> Result<(Repository, RepoRow), Fault> {
@@ -129,7 +135,7 @@ impl Forest {
         if weald_git::clone(&request, progress)? == Holds::Everything {
             notes.push("the server cannot leave content out, so all of it was cloned at once".to_owned());
         }
-        let row = RepoRow { id, url: ask.source.clone(), path, depth, fetched_at: self.stores.now() };
+        let row = RepoRow { id, url: plain, path, depth, fetched_at: self.stores.now() };
         self.stores.home.registry().put_repo(&row).map_err(faults::registry)?;
         Ok((Repository::open(&row.path)?, row))
     }

@@ -12,6 +12,7 @@ pub mod packs;
 pub(crate) mod transfer;
 pub mod update;
 
+use crate::credential::{self, Credential};
 use crate::program::Git;
 use crate::url::{check_url, mask};
 use crate::{ObjectFormat, Repository};
@@ -69,7 +70,9 @@ pub fn clone(request: &CloneRequest<'_>, progress: &dyn Progress) -> Result<Hold
     if let Some(parent) = part.parent() {
         std::fs::create_dir_all(parent).map_err(host)?;
     }
-    let made = clone_into(request, &part, progress)
+    let (url, credential) = credential::part(request.url)?;
+    let request = &CloneRequest { url: &url, ..*request };
+    let made = clone_into(request, credential.as_ref(), &part, progress)
         .and_then(|holds| std::fs::rename(&part, request.dest).map(|()| holds).map_err(host));
     if made.is_err() {
         // The first error is the one to tell; what stays behind is removed by the next attempt.
@@ -98,7 +101,12 @@ fn is_behind(line: &str) -> bool {
         || line.contains("failed to update ref")
 }
 
-fn clone_into(request: &CloneRequest<'_>, part: &Path, progress: &dyn Progress) -> Result<Holds, Fault> {
+fn clone_into(
+    request: &CloneRequest<'_>,
+    credential: Option<&Credential>,
+    part: &Path,
+    progress: &dyn Progress,
+) -> Result<Holds, Fault> {
     let mut args: Vec<OsString> =
         vec!["clone".into(), "--bare".into(), "--progress".into(), "--template=".into()];
     args.push(format!("--filter={LEFT_OUT}").into());
@@ -114,7 +122,13 @@ fn clone_into(request: &CloneRequest<'_>, part: &Path, progress: &dyn Progress) 
     }
     args.extend(["--".into(), request.url.into(), part.into()]);
     let fault = |failure: Failure| told(&failure, request.url, request.rev);
-    let said = Transfer::new(args, request.silence_max).run(progress).map_err(fault)?;
+    let mut transfer = Transfer::new(args, request.silence_max);
+    transfer.credential = credential;
+    let said = transfer.run(progress).map_err(fault)?;
+    if let Some(credential) = credential {
+        // Where it is read from when the clone has its name.
+        credential.keep(part, request.dest)?;
+    }
     // Git's own words since 2.17; it goes on and clones everything.
     let holds = match said.iter().any(|line| line.contains("filtering not recognized by server")) {
         true => Holds::Everything,
@@ -125,7 +139,8 @@ fn clone_into(request: &CloneRequest<'_>, part: &Path, progress: &dyn Progress) 
     }
     let source = Repository::open(part)?;
     if let Some(commit) = wanted_commit(&source, request.rev) {
-        fetch_commit(part, request.depth, &commit, request.silence_max, progress).map_err(fault)?;
+        fetch_commit(part, request.depth, &commit, request.silence_max, credential, progress)
+            .map_err(fault)?;
     }
     Ok(holds)
 }
@@ -152,11 +167,14 @@ fn fetch_commit(
     depth: Option<u32>,
     commit: &Oid,
     silence_max: Duration,
+    credential: Option<&Credential>,
     progress: &dyn Progress,
 ) -> Result<(), Failure> {
     let mut args = fetch_args(repo, depth);
     args.extend(["--".into(), "origin".into(), format!("+{commit}:refs/weald/asked/{commit}").into()]);
-    Transfer::new(args, silence_max).run(progress).map(drop)
+    let mut transfer = Transfer::new(args, silence_max);
+    transfer.credential = credential;
+    transfer.run(progress).map(drop)
 }
 
 fn fetch_args(repo: &Path, depth: Option<u32>) -> Vec<OsString> {

@@ -131,6 +131,13 @@ pub fn git_dir(spec: &GitDirSpec) -> Result<Vec<GitFile>, Fault> {
     }
     files.dir(b"/refs/tags");
     files.file(b"/config", config(spec));
+    let is_secret = |remote: &Remote| {
+        let url = String::from_utf8_lossy(&remote.url);
+        crate::url::mask(&url) != url
+    };
+    if let Some(config) = files.list.last_mut().filter(|_| spec.remotes.iter().any(is_secret)) {
+        config.perm = 0o600;
+    }
     files.file(
         b"/description",
         b"Unnamed repository; edit this file 'description' to name the repository.\n".to_vec(),
@@ -240,6 +247,13 @@ fn config(spec: &GitDirSpec) -> Vec<u8> {
         if let Some(filter) = &remote.left_out {
             config.value("promisor", b"true");
             config.value("partialclonefilter", filter);
+        }
+    }
+    for remote in &spec.remotes {
+        if let Some(asking) = &remote.asking {
+            config.section("credential", Some(&remote.url));
+            config.value("helper", b"");
+            config.value("helper", asking.as_bytes());
         }
     }
     if spec.remotes.len() > 1 {

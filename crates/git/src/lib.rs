@@ -11,6 +11,7 @@
 pub mod anchor;
 pub mod clone;
 pub mod convert;
+pub mod credential;
 pub mod gitdir;
 pub mod index;
 pub mod merge;

@@ -33,6 +33,8 @@ pub struct Remote {
     /// For a source that is a partial clone: what it left out there (`blob:none`), so that git in the workspace
     /// knows where to get it.
     pub left_out: Option<Vec<u8>>,
+    /// What git is to run for the credential of this remote (`credential.helper`).
+    pub asking: Option<String>,
 }
 
 impl Repository {
@@ -64,6 +66,7 @@ impl Repository {
             branches: self.branches(),
             head: self.head_branch(),
             left_out: None,
+            asking: None,
         };
         let here = path_bytes(self.path()).to_vec();
         let Some(url) = self.remote_url("origin") else {
@@ -72,11 +75,12 @@ impl Repository {
         let mut tracked = self.refs_below("refs/remotes/origin/");
         tracked.retain(|line| line.name != b"HEAD");
         if tracked.is_empty() && self.is_bare() {
-            return vec![Remote { left_out: self.left_out(), ..own("origin", url) }];
+            let asking = crate::credential::asking(self.common_dir());
+            return vec![Remote { left_out: self.left_out(), asking, ..own("origin", url) }];
         }
         let head = self.symbolic("refs/remotes/origin/HEAD", b"refs/remotes/origin/");
         let (url, left_out) = (self.absolute_url(url), self.left_out());
-        let origin = Remote { name: "origin".into(), url, branches: tracked, head, left_out };
+        let origin = Remote { name: "origin".into(), url, branches: tracked, head, left_out, asking: None };
         vec![origin, own("source", here)]
     }
 

@@ -46,6 +46,8 @@ pub(crate) struct Shared {
     pub(crate) root: PathBuf,
     pub(crate) address: SocketAddr,
     failing: Mutex<Failing>,
+    /// The header of who is let in; everybody when None.
+    demanded: Mutex<Option<String>>,
     pub(crate) fetches: AtomicU64,
     pub(crate) requests: AtomicU64,
     ended: AtomicBool,
@@ -72,6 +74,7 @@ impl Server {
             root: root.to_owned(),
             address: listener.local_addr()?,
             failing: Mutex::default(),
+            demanded: Mutex::default(),
             fetches: AtomicU64::new(0),
             requests: AtomicU64::new(0),
             ended: AtomicBool::new(false),
@@ -103,6 +106,11 @@ impl Server {
         *self.shared.failing.lock().unwrap_or_else(PoisonError::into_inner) = how;
     }
 
+    /// Lets in who sends this header `Authorization`, and nobody else. HTTP only.
+    pub fn demand(&self, authorization: &str) {
+        *self.shared.demanded.lock().unwrap_or_else(PoisonError::into_inner) = Some(authorization.to_owned());
+    }
+
     /// How often objects were asked for.
     pub fn fetches(&self) -> u64 {
         self.shared.fetches.load(Ordering::Relaxed)
@@ -128,6 +136,11 @@ impl Drop for Server {
 impl Shared {
     pub(crate) fn failing(&self) -> Failing {
         *self.failing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lets_in(&self, asked: &Asked) -> bool {
+        let demanded = self.demanded.lock().unwrap_or_else(PoisonError::into_inner);
+        demanded.as_deref().is_none_or(|demanded| asked.header("Authorization") == Some(demanded))
     }
 
     /// Hangs until the server ends, or fails no more.
@@ -228,7 +241,7 @@ fn answer_http(shared: &Shared, stream: &TcpStream) -> io::Result<()> {
     }
     let asked = Asked::read(stream)?;
     match shared.failing() {
-        Failing::Unauthorized => {
+        failing if failing == Failing::Unauthorized || !shared.lets_in(&asked) => {
             let head = "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Basic realm=\"test\"\r\n";
             return write!(&*stream, "{head}Content-Length: 0\r\nConnection: close\r\n\r\n");
         }

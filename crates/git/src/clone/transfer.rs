@@ -3,6 +3,7 @@
 //! Invariant: of the caller's `GIT_*` environment only what concerns the network and the user's own configuration
 //! files gets through, so no variable redirects the run to another repository.
 
+use crate::credential::{self, Credential};
 use crate::url::{PROTOCOLS, mask};
 use std::ffi::{OsStr, OsString};
 use std::io::{Read as _, Write as _};
@@ -40,6 +41,9 @@ const SETTINGS: [&str; 7] = [
 /// How often the end of the process is looked for while it says nothing.
 const TICK: Duration = Duration::from_millis(100);
 
+/// How long its last words are waited for when something it started keeps the pipe open.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
 /// Lines of git's words kept for the error message, and their longest length.
 const LINES_MAX: usize = 20;
 const LINE_CHARS_MAX: usize = 300;
@@ -58,6 +62,8 @@ pub(crate) struct Transfer<'a> {
     pub(crate) input: Vec<u8>,
     /// Whether nobody wants it any more.
     pub(crate) given_up: Option<Given<'a>>,
+    /// Who to be at a remote whose clone is not there yet; else the clone says.
+    pub(crate) credential: Option<&'a Credential>,
     /// Nobody waits for it: it gets what time others leave.
     pub(crate) is_aside: bool,
 }
@@ -78,7 +84,7 @@ pub(crate) enum Failure {
 impl<'a> Transfer<'a> {
     /// A run with these arguments and nothing to read.
     pub(crate) fn new(args: Vec<OsString>, silence_max: Duration) -> Self {
-        Self { args, silence_max, input: Vec::new(), given_up: None, is_aside: false }
+        Self { args, silence_max, input: Vec::new(), given_up: None, credential: None, is_aside: false }
     }
 
     /// Runs git to its end. Gives what it said besides its progress (masked).
@@ -124,7 +130,10 @@ impl<'a> Transfer<'a> {
                 Err(RecvTimeoutError::Timeout) => {}
             }
             if let Some(status) = child.try_wait()? {
-                words.try_iter().for_each(|bytes| listener.hear(&bytes));
+                // What it said last may still be on its way, and says why it failed.
+                while let Ok(bytes) = words.recv_timeout(LAST_WORDS) {
+                    listener.hear(&bytes);
+                }
                 return Ok(End::Exit(status.success()));
             }
             if heard.elapsed() >= self.silence_max {
@@ -140,6 +149,11 @@ impl<'a> Transfer<'a> {
         }
         for setting in SETTINGS {
             command.args(["-c", setting]);
+        }
+        if let Some(credential) = self.credential {
+            command.args(["-c", "credential.helper=", "-c"]);
+            command.arg(format!("credential.helper={}", credential::asking_variable()));
+            command.env(credential::VARIABLE, credential.text());
         }
         command.args(&self.args);
         for (name, _) in std::env::vars_os().filter(|(name, _)| is_redirecting(name)) {

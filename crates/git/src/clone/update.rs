@@ -34,7 +34,7 @@ pub fn fetch(
         update.run(&["--prune"], &all).map_err(fault)?;
     }
     if let Some(commit) = wanted_commit(&source, rev) {
-        fetch_commit(repo, depth, &commit, SILENCE_MAX, progress).map_err(fault)?;
+        fetch_commit(repo, depth, &commit, SILENCE_MAX, None, progress).map_err(fault)?;
     }
     Ok(notes)
 }
