@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::{self, BufReader, Read};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -184,14 +184,15 @@ fn is_locked(path: &Path) -> bool {
 /// None when nothing listens.
 pub(crate) fn connect(home: &Path) -> Result<Option<UnixStream>, Fault> {
     match wire::connect(&home.join(SOCKET_NAME)) {
-        Ok(stream) => Ok(Some(stream)),
+        Ok(stream) => {
+            let peer =
+                rustix::net::sockopt::socket_peercred(&stream).map_err(|error| unreachable(&error.into()))?;
+            must_be_ours(home, peer.uid.as_raw())?;
+            Ok(Some(stream))
+        }
         Err(error) => match error.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => Ok(None),
-            io::ErrorKind::PermissionDenied => Err(Fault::new(
-                Code::NotAllowed,
-                format!("Weald's home {} belongs to somebody else", home.display()),
-            )
-            .hint("set WEALD_HOME to a directory of your own")),
+            io::ErrorKind::PermissionDenied => Err(belongs_to_others(home)),
             _ => Err(unreachable(&error)),
         },
     }
@@ -218,11 +219,15 @@ fn spawn(home: &Path) -> Result<Child, Fault> {
         .mode(0o700)
         .create(home)
         .map_err(|error| home_fault(home, "making Weald's home", &error))?;
+    let owner =
+        std::fs::metadata(home).map_err(|error| home_fault(home, "looking at Weald's home", &error))?;
+    must_be_ours(home, owner.uid())?;
     ssh_agent::offer(home);
     let log = std::fs::OpenOptions::new()
         .create(true)
         .append(true)
         .mode(0o600)
+        .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits() as i32)
         .open(home.join(LOG_NAME))
         .map_err(|error| home_fault(home, "opening daemon.log in Weald's home", &error))?;
     let mut command = Command::new(own_program());
@@ -261,6 +266,18 @@ fn is_git_local(name: &std::ffi::OsStr) -> bool {
 /// The program of this process, also when its file was replaced by an upgrade meanwhile.
 pub(crate) fn own_program() -> PathBuf {
     std::env::current_exe().ok().filter(|path| path.exists()).unwrap_or_else(|| "/proc/self/exe".into())
+}
+
+/// Nothing is said to a process of somebody else, and nothing written where he could have put a link; root may be asked,
+/// and may do what it likes.
+fn must_be_ours(home: &Path, owner: u32) -> Result<(), Fault> {
+    let me = rustix::process::geteuid();
+    if me.is_root() || owner == me.as_raw() || owner == 0 { Ok(()) } else { Err(belongs_to_others(home)) }
+}
+
+fn belongs_to_others(home: &Path) -> Fault {
+    Fault::new(Code::NotAllowed, format!("Weald's home {} belongs to somebody else", home.display()))
+        .hint("set WEALD_HOME to a directory of your own")
 }
 
 fn home_fault(home: &Path, doing: &str, error: &io::Error) -> Fault {

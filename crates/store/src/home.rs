@@ -358,11 +358,12 @@ fn holder(lock: &Path) -> u32 {
 }
 
 fn check_format(disk: &dyn Disk, paths: &Paths) -> Result<(), HomeError> {
-    match std::fs::read(paths.format()) {
+    let read = disk.map(&paths.format()).map(|map| map[..map.len().min(80)].to_vec());
+    match read {
         Ok(found) if found == FORMAT => Ok(()),
         Ok(found) => Err(HomeError::Format {
             path: paths.root().to_owned(),
-            found: String::from_utf8_lossy(&found[..found.len().min(80)]).trim().to_owned(),
+            found: String::from_utf8_lossy(&found).trim().to_owned(),
         }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             publish(disk, paths.root(), paths.root(), "format", FORMAT)
@@ -374,11 +375,12 @@ fn check_format(disk: &dyn Disk, paths: &Paths) -> Result<(), HomeError> {
 
 /// SQLite makes its file with the umask's mode, but keeps the mode of one that is there, and of the files beside it.
 fn make_private(disk: &dyn Disk, path: &Path) -> Result<(), HomeError> {
-    match disk.open(path, OpenMode::CreateNew) {
-        Ok(_) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        Err(error) => Err(refused(path, error)),
-    }
+    let made = match disk.open(path, OpenMode::CreateNew) {
+        // Not through a link: SQLite would follow one.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => disk.open(path, OpenMode::Read),
+        made => made,
+    };
+    made.map(drop).map_err(|error| refused(path, error))
 }
 
 fn refused(path: &Path, error: io::Error) -> HomeError {

@@ -1,13 +1,14 @@
 //! The host's file system through system calls.
 //!
-//! Invariant: interrupted and partial calls are gone on with, so callers see all or an error.
+//! Invariants: interrupted and partial calls are gone on with, so callers see all or an error; below the root no symbolic
+//! link is followed, neither at the end of a path nor on the way, and no path leads out (openat2(2)).
 
 use super::{BLOCK_BYTES, Bytes, Disk, DiskFile, Map, OpenMode, Space};
-use rustix::fs::{FallocateFlags, Mode, OFlags};
+use rustix::fs::{AtFlags, FallocateFlags, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, IoSlice};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -22,30 +23,75 @@ const PARTS_MAX: usize = 8;
 #[derive(Debug)]
 pub struct HostDisk {
     root: PathBuf,
+    /// The root, once something below it was wanted.
+    beneath: OnceLock<OwnedFd>,
 }
 
 impl HostDisk {
-    /// Takes the directory whose file system [`Disk::space`] tells about.
+    /// Takes the directory below which all is that is opened, and whose file system [`Disk::space`] tells about.
     pub fn new(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into() }
+        Self { root: root.into(), beneath: OnceLock::new() }
+    }
+
+    /// Opens something below the root; what lies elsewhere, or the root itself, without following a link at its end.
+    fn open_below(&self, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
+        let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let mode = if flags.contains(OFlags::CREATE) { Mode::RUSR | Mode::WUSR } else { Mode::empty() };
+        match path.strip_prefix(&self.root) {
+            Ok(below) if !below.as_os_str().is_empty() => open_beneath(self.root()?, below, flags, mode),
+            _ if path == self.root => Ok(rustix::fs::open(path, flags - OFlags::NOFOLLOW, mode)?),
+            _ => Ok(rustix::fs::open(path, flags, mode)?),
+        }
+    }
+
+    fn root(&self) -> io::Result<BorrowedFd<'_>> {
+        if let Some(root) = self.beneath.get() {
+            return Ok(root.as_fd());
+        }
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = rustix::fs::open(&self.root, flags, Mode::empty())?;
+        Ok(self.beneath.get_or_init(|| root).as_fd())
+    }
+
+    /// The directory that a path is in, and its name there.
+    fn parent<'a>(&self, path: &'a Path) -> io::Result<(OwnedFd, &'a OsStr)> {
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+            return Err(io::ErrorKind::InvalidInput.into());
+        };
+        Ok((self.open_below(parent, OFlags::PATH | OFlags::DIRECTORY)?, name))
+    }
+}
+
+fn open_beneath(root: BorrowedFd<'_>, below: &Path, flags: OFlags, mode: Mode) -> io::Result<OwnedFd> {
+    let how = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    loop {
+        match rustix::fs::openat2(root, below, flags, mode, how) {
+            // A name on the way was changed meanwhile.
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            // Container runtimes that do not know the call, or forbid it: then only the end of the path is guarded.
+            Err(Errno::NOSYS | Errno::PERM) => return Ok(rustix::fs::openat(root, below, flags, mode)?),
+            other => return Ok(other?),
+        }
     }
 }
 
 impl Disk for HostDisk {
     fn make_dir(&self, path: &Path) -> io::Result<()> {
-        match rustix::fs::mkdir(path, Mode::RWXU) {
+        let (parent, name) = self.parent(path)?;
+        match rustix::fs::mkdirat(&parent, name, Mode::RWXU) {
             Ok(()) => Ok(()),
-            Err(Errno::EXIST) if path.is_dir() => Ok(()),
+            // A link to a directory is none.
+            Err(Errno::EXIST) => self.open_below(path, OFlags::PATH | OFlags::DIRECTORY).map(drop),
             Err(error) => Err(error.into()),
         }
     }
 
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {
-        Ok(Arc::new(HostFile { fd: open_host(path, mode)?, direct: OnceLock::new() }))
+        Ok(Arc::new(HostFile { fd: self.open_below(path, flags_of(mode))?, direct: OnceLock::new() }))
     }
 
     fn map(&self, path: &Path) -> io::Result<Map> {
-        let fd = open_host(path, OpenMode::Read)?;
+        let fd = self.open_below(path, flags_of(OpenMode::Read))?;
         if rustix::fs::fstat(&fd)?.st_size == 0 {
             return Ok(Map::from_bytes(Vec::new()));
         }
@@ -53,20 +99,22 @@ impl Disk for HostDisk {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        Ok(rustix::fs::rename(from, to)?)
+        let ((from, old), (to, new)) = (self.parent(from)?, self.parent(to)?);
+        Ok(rustix::fs::renameat(&from, old, &to, new)?)
     }
 
     fn remove_file(&self, path: &Path) -> io::Result<()> {
-        Ok(rustix::fs::unlink(path)?)
+        let (parent, name) = self.parent(path)?;
+        Ok(rustix::fs::unlinkat(&parent, name, AtFlags::empty())?)
     }
 
     fn remove_dir(&self, path: &Path) -> io::Result<()> {
-        Ok(rustix::fs::rmdir(path)?)
+        let (parent, name) = self.parent(path)?;
+        Ok(rustix::fs::unlinkat(&parent, name, AtFlags::REMOVEDIR)?)
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<OsString>> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let fd = rustix::fs::open(path, flags, Mode::empty())?;
+        let fd = self.open_below(path, OFlags::RDONLY | OFlags::DIRECTORY)?;
         let mut names = Vec::new();
         for entry in rustix::fs::Dir::new(fd)? {
             let entry = entry?;
@@ -79,8 +127,7 @@ impl Disk for HostDisk {
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let fd = rustix::fs::open(path, flags, Mode::empty())?;
+        let fd = self.open_below(path, OFlags::RDONLY | OFlags::DIRECTORY)?;
         Ok(rustix::fs::fsync(fd)?)
     }
 
@@ -98,14 +145,12 @@ impl Disk for HostDisk {
     }
 }
 
-fn open_host(path: &Path, mode: OpenMode) -> io::Result<OwnedFd> {
-    let flags = match mode {
+const fn flags_of(mode: OpenMode) -> OFlags {
+    match mode {
         OpenMode::Read => OFlags::RDONLY,
         OpenMode::ReadWrite => OFlags::RDWR,
-        OpenMode::CreateNew => OFlags::RDWR | OFlags::CREATE | OFlags::EXCL,
-    };
-    let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    Ok(rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR)?)
+        OpenMode::CreateNew => OFlags::RDWR.union(OFlags::CREATE).union(OFlags::EXCL),
+    }
 }
 
 #[allow(unsafe_code, reason = "a map is how thousands of workspaces share one manifest in the page cache")]

@@ -51,10 +51,45 @@ fn files_are_private_and_directories_may_exist() {
 }
 
 #[test]
-fn symbolic_links_are_not_followed() {
+fn symbolic_links_are_followed_nowhere_below_the_root() {
     let (dir, disk) = disk();
-    std::os::unix::fs::symlink("/etc/passwd", dir.path().join("l")).unwrap();
+    let outside = tempfile::tempdir().unwrap();
+    std::fs::write(outside.path().join("f"), "theirs").unwrap();
+    std::fs::create_dir(dir.path().join("real")).unwrap();
+    std::fs::write(dir.path().join("real/f"), "ours").unwrap();
+    for (number, target) in [outside.path(), Path::new("real"), Path::new("../..")].into_iter().enumerate() {
+        let link = dir.path().join(format!("link{number}"));
+        std::os::unix::fs::symlink(target, &link).unwrap();
+        let (file, fresh) = (link.join("f"), link.join("new"));
+        assert!(disk.open(&file, OpenMode::Read).is_err() && disk.open(&file, OpenMode::ReadWrite).is_err());
+        assert!(disk.open(&fresh, OpenMode::CreateNew).is_err() && disk.map(&file).is_err());
+        assert!(disk.make_dir(&link).is_err() && disk.make_dir(&fresh).is_err());
+        assert!(disk.list(&link).is_err() && disk.sync_dir(&link).is_err());
+        assert!(disk.remove_file(&file).is_err() && disk.remove_dir(&file).is_err());
+        assert!(disk.rename(&file, &dir.path().join("taken")).is_err());
+        assert!(disk.rename(&dir.path().join("real/f"), &fresh).is_err());
+    }
+    std::os::unix::fs::symlink(outside.path().join("f"), dir.path().join("l")).unwrap();
     assert!(disk.open(&dir.path().join("l"), OpenMode::Read).is_err());
+    assert!(disk.open(&dir.path().join("l"), OpenMode::CreateNew).is_err());
+    assert!(disk.open(&dir.path().join("real/../real/f"), OpenMode::Read).is_ok(), "that stays below");
+    assert!(disk.open(&dir.path().join("real/../../x"), OpenMode::Read).is_err());
+    assert_eq!(std::fs::read(outside.path().join("f")).unwrap(), b"theirs");
+    assert_eq!(std::fs::read(dir.path().join("real/f")).unwrap(), b"ours");
+}
+
+#[test]
+fn the_root_itself_may_be_behind_a_link() {
+    let (dir, _) = disk();
+    std::fs::create_dir(dir.path().join("real")).unwrap();
+    let root = dir.path().join("link");
+    std::os::unix::fs::symlink("real", &root).unwrap();
+    let disk = HostDisk::new(&root);
+    disk.make_dir(&root.join("d")).unwrap();
+    disk.open(&root.join("d/f"), OpenMode::CreateNew).unwrap();
+    assert_eq!(disk.list(&root).unwrap(), ["d"]);
+    disk.sync_dir(&root).unwrap();
+    assert!(dir.path().join("real/d/f").exists());
 }
 
 #[test]
