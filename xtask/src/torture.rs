@@ -5,6 +5,7 @@
 //! how a round runs is in `round.rs`, what is kept of it in `tally.rs`.
 
 mod git_suite;
+mod guided;
 mod jobs;
 mod round;
 mod tally;

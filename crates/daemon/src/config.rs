@@ -164,7 +164,7 @@ impl ConfigFile {
         }
     }
 
-    /// Reads the file and checks all of it.
+    /// Reads the file.
     fn document(&self) -> Result<DocumentMut, Fault> {
         let path = self.path();
         let host = |error: std::io::Error| Fault::host(&format!("reading {}", path.display()), &error);
@@ -178,6 +178,11 @@ impl ConfigFile {
             std::io::ErrorKind::InvalidData => self.bad("it is not UTF-8"),
             _ => host(error),
         })?;
+        self.parsed(&text)
+    }
+
+    /// Reads what is in the file and checks all of it.
+    pub(crate) fn parsed(&self, text: &str) -> Result<DocumentMut, Fault> {
         let document: DocumentMut =
             text.parse().map_err(|error: toml_edit::TomlError| self.bad(error.to_string().trim_end()))?;
         for (table, item) in document.iter() {

@@ -8,7 +8,7 @@
 
 mod making;
 mod source;
-mod table;
+pub(crate) mod table;
 
 use crate::stores::Stores;
 use crate::{faults, locked};

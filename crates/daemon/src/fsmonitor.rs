@@ -103,14 +103,14 @@ impl Forest {
     }
 }
 
-fn text(since: Since) -> String {
+pub(crate) fn text(since: Since) -> String {
     match since {
         Since::Base => BASE_TOKEN.to_owned(),
         Since::Record(log, seq) => format!("weald:{log}:{seq}"),
     }
 }
 
-fn parse(token: &str) -> Option<Since> {
+pub(crate) fn parse(token: &str) -> Option<Since> {
     if token == BASE_TOKEN {
         return Some(Since::Base);
     }

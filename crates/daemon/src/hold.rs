@@ -257,6 +257,16 @@ impl Hold {
     }
 }
 
+/// Reads a word as [`Line::receive`] does.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn fuzz(bytes: &[u8]) {
+    if let Ok(Word::Mounts(mounts)) = serde_json::from_slice(bytes) {
+        for mount in &mounts {
+            let _ = (mount.workspace(), mount.mount(), mount.restoring());
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

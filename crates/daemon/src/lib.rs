@@ -33,6 +33,8 @@ mod first_status;
 mod forest;
 mod fork;
 pub mod fsmonitor;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod gc;
 mod head;
 mod history;

@@ -301,5 +301,15 @@ fn words_for(snapshot: &Snapshot) -> String {
     if snapshot.note.is_empty() { snapshot.occasion.as_str().to_owned() } else { snapshot.note.clone() }
 }
 
+/// Reads words in every place where they may stand for a state.
+#[cfg(feature = "fuzzing")]
+pub fn fuzz(text: &str) {
+    let now = jiff::Timestamp::UNIX_EPOCH.to_zoned(TimeZone::UTC).saturating_add(Span::new().days(20_000));
+    if let Ok(Reference { meaning: Meaning::Time { secs, .. }, .. }) = Reference::parse(text, &now) {
+        assert!(secs <= now.timestamp().as_second(), "nothing is kept of the future");
+    }
+    let _ = time_of(text, &now);
+}
+
 #[cfg(test)]
 mod tests;

@@ -145,9 +145,9 @@ fn command_of(words: &[String]) -> Option<&str> {
 }
 
 /// Both directions of a connection, in packets.
-struct Talk<I, O> {
-    input: I,
-    output: O,
+pub(crate) struct Talk<I, O> {
+    pub(crate) input: I,
+    pub(crate) output: O,
 }
 
 impl<I: Read, O: Write> Talk<I, O> {
@@ -163,7 +163,7 @@ impl<I: Read, O: Write> Talk<I, O> {
     }
 
     /// The lines of the next request; None at the end.
-    fn hear(&mut self) -> io::Result<Option<Vec<Vec<u8>>>> {
+    pub(crate) fn hear(&mut self) -> io::Result<Option<Vec<Vec<u8>>>> {
         let bad = |why: &str| io::Error::new(io::ErrorKind::InvalidData, why.to_owned());
         let mut lines = Vec::new();
         loop {

@@ -51,7 +51,7 @@ impl Floor {
         bytes
     }
 
-    fn decode(bytes: &[u8]) -> std::result::Result<Self, Malformed> {
+    pub(crate) fn decode(bytes: &[u8]) -> std::result::Result<Self, Malformed> {
         let mut r = Reader(bytes);
         if r.raw()? != [VERSION] {
             return Err(Malformed("a newer weald wrote it"));

@@ -20,6 +20,8 @@ mod fetching;
 mod files;
 mod floor;
 pub mod flush;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod given_back;
 mod history;
 mod kept;

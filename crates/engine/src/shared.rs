@@ -119,6 +119,11 @@ impl Shared {
         })
     }
 
+    /// The logs of all workspaces.
+    pub fn logs(&self) -> &Logs {
+        &self.logs
+    }
+
     /// Where what snapshots are sealed into is kept.
     pub fn chunks(&self) -> &Arc<Chunks> {
         &self.chunks

@@ -12,6 +12,8 @@ pub mod anchor;
 pub mod clone;
 pub mod convert;
 pub mod credential;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 pub mod gitdir;
 pub mod index;
 pub mod merge;

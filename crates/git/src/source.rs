@@ -84,23 +84,28 @@ impl GitSource {
     }
 }
 
+/// The entries of a tree object, in the order they are in.
+pub(crate) fn entries(id: &Oid, data: &[u8], format: ObjectFormat) -> Result<Vec<TreeEntry>, SourceError> {
+    let entries = gix::objs::TreeRefIter::from_bytes(data, format.kind());
+    entries
+        .map(|entry| {
+            let entry = entry.map_err(|error| SourceError::Damaged(*id, detail(&error)))?;
+            let kind = match entry.mode.kind() {
+                EntryKind::Tree => TreeKind::Dir,
+                EntryKind::Blob => TreeKind::File,
+                EntryKind::BlobExecutable => TreeKind::Executable,
+                EntryKind::Link => TreeKind::Symlink,
+                EntryKind::Commit => TreeKind::Gitlink,
+            };
+            Ok(TreeEntry { name: entry.filename.to_vec(), kind, oid: from_gix(entry.oid) })
+        })
+        .collect()
+}
+
 impl Source for GitSource {
     fn tree(&self, id: &Oid) -> Result<Vec<TreeEntry>, SourceError> {
         let data = self.repository.read_checked(id, Kind::Tree).map_err(|error| self.promised(error))?;
-        let entries = gix::objs::TreeRefIter::from_bytes(&data, self.repository.format().kind());
-        entries
-            .map(|entry| {
-                let entry = entry.map_err(|error| SourceError::Damaged(*id, detail(&error)))?;
-                let kind = match entry.mode.kind() {
-                    EntryKind::Tree => TreeKind::Dir,
-                    EntryKind::Blob => TreeKind::File,
-                    EntryKind::BlobExecutable => TreeKind::Executable,
-                    EntryKind::Link => TreeKind::Symlink,
-                    EntryKind::Commit => TreeKind::Gitlink,
-                };
-                Ok(TreeEntry { name: entry.filename.to_vec(), kind, oid: from_gix(entry.oid) })
-            })
-            .collect()
+        entries(id, &data, self.repository.format())
     }
 
     fn blob_sizes(&self, ids: &[Oid]) -> Vec<Size> {

@@ -136,6 +136,13 @@ pub(super) const JOBS: &[Job] = &[
         target: 500,
         program: power_cuts(&[("WEALD_CYCLES", "60"), ("WEALD_DISK", "xfs")]),
     },
+    Job {
+        name: "fuzz",
+        does: "every target of crates/fuzz, with inputs chosen by the code they reach",
+        unit: "executions",
+        target: 100_000_000,
+        program: Program::Own(super::guided::round),
+    },
 ];
 
 fn nothing() -> Result<()> {

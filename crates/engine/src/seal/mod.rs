@@ -14,6 +14,8 @@ mod aside;
 mod check;
 mod cut;
 mod entry;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod header;
 mod make;
 mod memory;

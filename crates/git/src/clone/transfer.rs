@@ -277,7 +277,7 @@ impl<'a> Listener<'a> {
 }
 
 /// Parses `Receiving objects:  42% (420/1000), 1.2 MiB`, perhaps after `remote: `.
-fn parse_progress(line: &str) -> Option<(&str, u64, u64)> {
+pub(crate) fn parse_progress(line: &str) -> Option<(&str, u64, u64)> {
     let line = line.strip_prefix("remote: ").unwrap_or(line);
     let (title, rest) = line.split_once(':')?;
     let (percent, rest) = rest.trim_start().split_once("% (")?;

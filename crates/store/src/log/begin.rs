@@ -83,7 +83,11 @@ impl Begin {
             durable: (Position::from_u64(u64_at(bytes, 40)), Position::from_u64(u64_at(bytes, 48))),
             user: bytes[FIXED_BYTES..end].to_vec(),
         };
-        if is_its && begin.segment > 0 && begin.segment & Place::DATA == 0 { Ok(begin) } else { Err(None) }
+        if is_its && begin.head.seq < u64::MAX && begin.segment > 0 && begin.segment & Place::DATA == 0 {
+            Ok(begin)
+        } else {
+            Err(None)
+        }
     }
 }
 

@@ -166,6 +166,9 @@ impl SegmentHeader {
         if header.file != file || header.log != log {
             return damaged("it is another segment than its name says");
         }
+        if header.encode() != *bytes {
+            return damaged("its header has bytes that nothing writes");
+        }
         Ok(header)
     }
 

@@ -207,7 +207,7 @@ impl<'f> Walk<'f> {
         };
         let next = at.offset + padded as u32;
         if frame.kind == FrameKind::Record {
-            if frame.seq != self.seq + 1 {
+            if self.seq.checked_add(1) != Some(frame.seq) {
                 return Ok(Step::Stop("a record has the wrong number"));
             }
             self.seq = frame.seq;

@@ -250,7 +250,7 @@ impl Scan<'_, '_> {
         if frame.kind != FrameKind::Record {
             return self.commit(frame, at);
         }
-        if self.seq.is_some_and(|seq| frame.seq != seq + 1) {
+        if self.seq.is_some_and(|seq| seq.checked_add(1) != Some(frame.seq)) {
             self.tell(offset, "a record has the wrong number");
         }
         self.settle_doubt();
