@@ -41,6 +41,10 @@ pub(crate) struct Replay<'a> {
     done: u64,
     /// Records behind which expected forks begin.
     forks: BTreeSet<u64>,
+    /// The fork this is a replay for, and the record it begins behind.
+    child: Option<(WorkspaceId, u64)>,
+    /// What that begins with, once the replay has come by.
+    child_start: Option<ForkStart>,
     targets: Rc<RefCell<Targets>>,
     /// The numbers of programs, when the log was read from its beginning.
     pub(crate) programs: ProgramNumbers,
@@ -111,6 +115,8 @@ impl<'a> Replay<'a> {
             lineage: Vec::new(),
             done: 0,
             forks,
+            child: None,
+            child_start: None,
             targets,
             programs: ProgramNumbers::default(),
             error: None,
@@ -259,12 +265,15 @@ impl<'a> Replay<'a> {
             self.shared.expect_fork(self.id, parent, seq);
             let last = self.shared.last_fork_point(parent, seq);
             let mut prefix = Replay::new(self.shared, parent, self.base);
+            prefix.child = Some((self.id, seq));
             match self.shared.logs.replay_until(parent, last, &mut |record| prefix.visit(record)) {
                 // Short: the parent lost its unsynced tail, and a fork point with it; it may have gone on since.
                 Ok(()) | Err(LogError::Short { .. }) => {}
                 Err(error) => return prefix.failed(error),
             }
-            start = self.shared.take_fork(self.id);
+            // What is kept for all may be gone by now, to somebody else who replays this fork at the same time.
+            drop(self.shared.take_fork(self.id));
+            start = prefix.child_start;
         }
         let is_rooted = |start: &ForkStart| start.is_marked || root == Root::Durable;
         let start = start.filter(is_rooted).ok_or(OpenError::Unrooted(self.id, parent))?;
@@ -291,15 +300,18 @@ impl<'a> Replay<'a> {
     }
 
     /// Keeps the state where somebody will ask for it.
-    fn keep(&self, at: Point, change: Option<&Change>) {
+    fn keep(&mut self, at: Point, change: Option<&Change>) {
         let Some(state) = &self.state else { return };
         let marked = if let Some(Change::Forked { child }) = change { Some(*child) } else { None };
+        let start = || ForkStart {
+            state: state.clone(),
+            lineage: self.lineage.iter().copied().chain([at]).collect(),
+            is_marked: false,
+        };
+        let child = self.child.filter(|(_, seq)| *seq == at.seq);
+        let child_start = child.map(|(child, _)| ForkStart { is_marked: marked == Some(child), ..start() });
         if marked.is_some() || self.forks.contains(&at.seq) {
-            self.shared.keep_forks(at, marked, || ForkStart {
-                state: state.clone(),
-                lineage: self.lineage.iter().copied().chain([at]).collect(),
-                is_marked: false,
-            });
+            self.shared.keep_forks(at, marked, start);
         }
         if matches!(change, Some(Change::Snapshot { .. })) || at.seq.is_multiple_of(RECORDS_BETWEEN) {
             self.shared.keep(at, state.clone());
@@ -308,6 +320,8 @@ impl<'a> Replay<'a> {
         if targets.wanted.contains(&at) {
             targets.found.insert(at, state.clone());
         }
+        drop(targets);
+        self.child_start = child_start.or_else(|| self.child_start.take());
     }
 
     /// The state that the restore in record `seq` goes to.
