@@ -9,10 +9,11 @@
 use crate::NOT_POISONED;
 use crate::cas::{Hash, hex};
 use crate::disk::{Disk, DiskFile, OpenMode, read_exact_at};
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::{Mutex, RwLock, RwLockReadGuard};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, PoisonError};
 use weald_model::Errno;
 
 mod known;

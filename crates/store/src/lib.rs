@@ -13,6 +13,7 @@ pub mod log;
 pub mod manifest;
 pub mod publish;
 pub mod registry;
+mod sync;
 
 /// Why locks of this crate are taken with `expect`: a panic inside one is a bug, and going on could write nonsense.
 pub(crate) const NOT_POISONED: &str = "no code panics while it holds this lock";

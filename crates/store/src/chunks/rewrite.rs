@@ -10,7 +10,8 @@ use super::{ChunkError, Chunks, read_slot};
 use crate::NOT_POISONED;
 use crate::cas::Hash;
 use crate::disk::DiskFile;
-use std::sync::{Arc, PoisonError, RwLockWriteGuard, TryLockError};
+use crate::sync::RwLockWriteGuard;
+use std::sync::{Arc, PoisonError, TryLockError};
 
 /// A pack below this is small.
 const SMALL_BYTES: u64 = 4 << 20;

@@ -7,10 +7,11 @@ use super::format::Place;
 use super::{Limits, LogError};
 use crate::NOT_POISONED;
 use crate::disk::{Disk, DiskFile, OpenMode};
+use crate::sync::{Mutex, MutexGuard, RwLock};
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, RwLock};
+use std::sync::Arc;
 use weald_model::WorkspaceId;
 
 /// Start of the name of the directory of a log that is being removed.

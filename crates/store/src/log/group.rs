@@ -9,8 +9,9 @@ use super::format::{HEADER_BYTES, Place, Position};
 use super::writer::{Log, Tail, Unsynced, current};
 use crate::NOT_POISONED;
 use crate::disk::DiskFile;
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, Condvar, Mutex};
+use crate::sync::atomic::Ordering;
+use crate::sync::{Condvar, Mutex};
+use std::sync::Arc;
 
 /// Syncs after which a log counts as busy and gets zeros written ahead: an untouched fork has had one.
 const SYNCS_UNTIL_BUSY: u64 = 3;

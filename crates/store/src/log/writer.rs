@@ -14,9 +14,10 @@ use super::group::Group;
 use super::{Appended, Durability, Head, LogError};
 use crate::NOT_POISONED;
 use crate::disk::{DiskFile, OpenMode};
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::{Mutex, MutexGuard};
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 use weald_model::WorkspaceId;
 
 /// Buffers larger than this are given back when a log comes to rest, so that idle logs cost little.
