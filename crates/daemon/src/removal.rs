@@ -23,6 +23,7 @@ impl Forest {
     /// Removes each of the targets that nothing speaks against.
     pub(crate) fn remove(&self, who: &Caller, targets: &[Target], force: bool) -> Result<Removed, Fault> {
         self.open_for_work()?;
+        let _room = self.stores.spend_reserve();
         let mut removed = Removed { removed: Vec::new(), refused: Vec::new() };
         for target in targets {
             let found = self.find(target);

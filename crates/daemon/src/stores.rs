@@ -53,7 +53,7 @@ impl Stores {
         let config = ConfigFile::new(root);
         shared.set_programs(Arc::new(RunningPrograms::default()));
         let sources = Sources::new(home.paths().repos(), env.clone(), home.content().clone());
-        Ok(Self {
+        let stores = Self {
             home: Arc::new(home),
             shared,
             env,
@@ -62,7 +62,9 @@ impl Stores {
             sources,
             ready_indexes: Ready::default(),
             tables: Mutex::default(),
-        })
+        };
+        stores.shared.set_reserve(stores.room());
+        Ok(stores)
     }
 
     /// Seconds since 1970, now.

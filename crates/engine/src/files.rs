@@ -150,6 +150,7 @@ impl Workspace {
     }
 
     fn put_data(&self, data: &[u8]) -> Result<Place> {
+        self.shared.must_have_room()?;
         self.log.put_data(data).map_err(|error| error.errno())
     }
 }

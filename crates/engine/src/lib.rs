@@ -38,6 +38,7 @@ mod reads;
 mod record;
 mod replay;
 mod requests;
+pub mod room;
 mod rules;
 pub mod seal;
 mod sealing;

@@ -9,6 +9,7 @@ use crate::kept::Kept;
 use crate::moved::Cache;
 use crate::opening::RECORDS_APPLIED;
 use crate::programs::{Author, Programs};
+use crate::room::Room;
 use crate::state::State;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -35,6 +36,7 @@ pub struct Shared {
     /// Records that opening a workspace applies before it looks for a checkpoint.
     applied_max: AtomicU64,
     programs: OnceLock<Arc<dyn Programs>>,
+    pub(crate) room: Room,
     blobs: Mutex<BlobCache>,
     forks: Mutex<HashMap<WorkspaceId, ForkPoint>>,
     kept: Mutex<Kept>,
@@ -112,6 +114,7 @@ impl Shared {
             moving,
             applied_max: AtomicU64::new(RECORDS_APPLIED),
             programs,
+            room: Room::default(),
             blobs,
             forks,
             kept,

@@ -13,6 +13,7 @@ use crate::opening::{self, Opened};
 use crate::programs::{Author, ProgramName, ProgramNumbers};
 use crate::record::{Change, Record, Root};
 use crate::requests::Requests;
+use crate::room;
 use crate::state::{At, State};
 use crate::{Shared, StatFs, Summary};
 use std::cell::RefCell;
@@ -448,7 +449,14 @@ impl Workspace {
         BODY.with_borrow_mut(|body| {
             body.clear();
             record.encode(body);
-            self.log.append(body, inline).map_err(|error| error.errno())
+            if room::adds(&record.change) {
+                self.shared.must_have_room()?;
+            }
+            let append = || self.log.append(body, inline).map_err(|error| error.errno());
+            match append() {
+                Err(error) if self.shared.made_room_for(&record.change, error) => append(),
+                done => done,
+            }
         })
     }
 
