@@ -107,7 +107,10 @@ impl Database<'_> {
         let at_work = AtomicBool::new(true);
         std::thread::scope(|scope| {
             scope.spawn(|| {
+                let alive = self.path.with_file_name("alive");
                 while at_work.load(Ordering::Relaxed) {
+                    // Returns once the next daemon serves; killed before that, none ever would on a busy machine.
+                    std::fs::write(&alive, "").unwrap();
                     std::thread::sleep(std::time::Duration::from_millis(700));
                     self.home.signal_daemon(Signal::KILL);
                 }
