@@ -39,6 +39,8 @@ pub enum Failure {
     Io,
     /// A write stores half, then ENOSPC; other calls fail with ENOSPC.
     Short,
+    /// EROFS, nothing done.
+    ReadOnly,
 }
 
 /// The disk. Clones are the same disk.
@@ -230,6 +232,7 @@ impl Failure {
         io::Error::from_raw_os_error(match self {
             Failure::Io => 5,
             Failure::NoSpace | Failure::Short => 28,
+            Failure::ReadOnly => 30,
         })
     }
 }

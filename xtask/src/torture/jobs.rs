@@ -110,6 +110,19 @@ pub(super) const JOBS: &[Job] = &[
         },
     },
     Job {
+        name: "injection",
+        does: "operations of the engine ended at every call: killed, power cut, failing disk",
+        unit: "states",
+        target: 500_000,
+        program: Program::Tests {
+            package: "weald-engine",
+            filter: "binary(injection)",
+            environment: &[("WEALD_CASES", "150")],
+            release: false,
+            prepare: nothing,
+        },
+    },
+    Job {
         name: "damage",
         does: "changes of any file of a store; each is told, and no wrong byte is served",
         unit: "changes",

@@ -126,8 +126,15 @@ fn check_commits(home: &Home, told: &Acknowledged, is_thorough: bool) -> Checked
         return Err(format!("git: {said:?}"));
     }
     let commits = told.commits.lock().unwrap();
-    match commits.iter().find(|commit| !said.out.contains(*commit)) {
-        Some(lost) => Err(format!("commit {lost} of {} is gone", commits.len())),
+    match commits.iter().position(|commit| !said.out.contains(commit)) {
+        Some(at) => {
+            let script = format!(
+                "git cat-file -t {}; tail -3 .git/logs/HEAD; cat .git/HEAD; git rev-parse HEAD",
+                commits[at]
+            );
+            let seen = home.run(&home.at("ws"), &script);
+            Err(format!("commit {at} of {} is gone: {commits:?}: {seen:?}", commits.len()))
+        }
         None => Ok(()),
     }
 }

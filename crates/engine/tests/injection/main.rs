@@ -162,6 +162,7 @@ fn everywhere(operation: Operation) {
         .ok()
         .and_then(|text| text.parse().ok())
         .unwrap_or_else(|| RandomState::new().hash_one(1));
+    let mut states = 0;
     for loose in [0, 4] {
         let known = undisturbed(operation, loose);
         assert!(known.views.len() > known.before, "it has a step");
@@ -171,11 +172,12 @@ fn everywhere(operation: Operation) {
                 (0..seeds.div_ceil(4)).map(|number| End::Kill(seed(200 + number))).collect();
             ends.extend((0..seeds).map(|number| End::PowerCut(seed(number))));
             if nth < known.calls {
-                let failures = [Failure::NoSpace, Failure::Io, Failure::Short];
+                let failures = [Failure::NoSpace, Failure::Io, Failure::Short, Failure::ReadOnly];
                 ends.extend(failures.map(|failure| End::Failure(failure, seed(99))));
             } else {
                 ends.extend((0..seeds).map(|number| End::Afterwards(seed(100 + number))));
             }
+            states += ends.len();
             for end in ends {
                 let told = std::panic::AssertUnwindSafe(|| interrupt(operation, loose, &known, nth, end));
                 if let Err(why) = std::panic::catch_unwind(told) {
@@ -185,6 +187,7 @@ fn everywhere(operation: Operation) {
             }
         }
     }
+    println!("torture: states={states}");
 }
 
 #[test]
