@@ -22,7 +22,7 @@ const WRITERS: u64 = 3;
 
 /// Moves money, remembers that it did, and says so once it is committed.
 const WRITER: &str = r"
-import random, sqlite3, sys
+import random, sqlite3, sys, time
 path, writer, first, last, seed = sys.argv[1], *map(int, sys.argv[2:6])
 db = sqlite3.connect(path, timeout=120, isolation_level=None)
 db.execute('PRAGMA synchronous=' + sys.argv[6])
@@ -38,6 +38,8 @@ for number in range(first, last):
         db.execute('DELETE FROM done WHERE writer = ? AND number < ?', (writer, number - 20))
     db.execute('COMMIT')
     print(number, flush=True)
+    # SQLite's locks are not fair: who begins anew at once can keep the others out for minutes.
+    time.sleep(dice.random() / 200)
 ";
 
 /// Adds up all accounts again and again until its input ends.
