@@ -36,7 +36,8 @@ impl Piece {
     }
 
     fn blocks(&self) -> Option<(u64, u64)> {
-        let (from, to) = (self.from.next_multiple_of(BLOCK_BYTES), self.to / BLOCK_BYTES * BLOCK_BYTES);
+        let (from, to) =
+            (self.from.checked_next_multiple_of(BLOCK_BYTES)?, self.to / BLOCK_BYTES * BLOCK_BYTES);
         (from < to).then_some((from, to))
     }
 }
@@ -65,7 +66,7 @@ impl Pieces {
 
     /// The piece that holds `offset`, if any.
     pub fn at(&self, file: u32, offset: u64) -> Option<Piece> {
-        self.overlapping(file, offset, offset + 1)
+        self.overlapping(file, offset, offset.saturating_add(1))
     }
 
     /// True when all of `piece` is in one.
@@ -117,7 +118,7 @@ impl Pieces {
     }
 
     fn touching(&self, file: u32, from: u64, to: u64) -> Option<Piece> {
-        self.overlapping(file, from.saturating_sub(1), to + 1)
+        self.overlapping(file, from.saturating_sub(1), to.saturating_add(1))
     }
 }
 
