@@ -263,3 +263,39 @@ fn what_one_workspace_fetched_of_a_submodule_the_next_ones_of_the_url_borrow() {
     home.weald(&["create", &url, "third"]).ok();
     assert_eq!(line(&home, &home.at("third"), fill), "one\ntwo\nin-pack: 0");
 }
+
+#[test]
+fn a_submodule_that_was_made_to_harm_is_not_lent_and_runs_nothing() {
+    let home = home();
+    let app = with_submodule(&home);
+    let user = home.path().join("user");
+    home.run(&user, "git clone -q --bare app app.git; git -C app.git config uploadpack.allowFilter true")
+        .ok();
+    let url = format!("file://{}", app.with_file_name("app.git").display());
+    let marker = home.path().join("ran");
+    let settings = [
+        "core.fsmonitor",
+        "uploadpack.packObjectsHook",
+        "core.sshCommand",
+        "core.alternateRefsCommand",
+        "core.hooksPath",
+    ];
+    for (at, harm) in
+        ["rm HEAD; mkfifo HEAD", "rm config; mkfifo config", "rm -r objects/pack/*"].into_iter().enumerate()
+    {
+        let name = format!("w{at}");
+        home.weald(&["create", &url, &name]).ok();
+        home.run(&home.at(&name), "git submodule --quiet update --init").ok();
+        let module = home.at(&name).join(".git/modules/dep/lib");
+        for setting in settings {
+            home.run(&module, &format!("git config {setting} 'touch {}'", marker.display())).ok();
+        }
+        home.run(&module, harm).ok();
+        home.weald(&["create", &url, &format!("{name}-next")]).ok();
+        assert_eq!(std::fs::read_dir(home.home().join("repos")).unwrap().count(), 1);
+        let clone = std::fs::read_dir(home.home().join("repos")).unwrap().next().unwrap().unwrap().path();
+        assert!(!clone.join("modules/dep/lib").exists(), "{harm}");
+        home.weald(&["remove", "--force", &name]).ok();
+    }
+    assert!(!marker.exists());
+}

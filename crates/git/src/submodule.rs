@@ -4,19 +4,22 @@
 //! was given must stay alive there too: each is pinned like the source itself (see [`crate::pin`]).
 //! Invariant: names come from the directories git made, never from a `.gitmodules`, which is content.
 
-use crate::clone::SILENCE_MAX;
 use crate::clone::transfer::Transfer;
 use crate::pin;
 use crate::program::Git;
 use crate::repo::is_git_dir;
-use crate::{Repository, hash::from_gix};
+use crate::{ObjectFormat, Repository, hash::from_gix};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use weald_model::{Fault, Oid, Silent, WorkspaceId};
 
 /// Submodules looked at, and directories looked into to find them; what is beyond is not pinned.
 const MODULES_MAX: usize = 1_000;
 const DIRS_MAX: usize = 10_000;
+
+/// How long the repository of a submodule may say nothing while it is copied. It lies on this machine.
+const LENDING_MAX: Duration = Duration::from_secs(10);
 
 /// The repository of a submodule.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,34 +85,37 @@ pub fn pin_modules(source: &Repository, workspace: WorkspaceId) -> Result<(), Fa
 /// Takes into a clone of Weald's own the submodules that a workspace of it has fetched and the clone has not, so that the next
 /// workspace borrows them. Nothing is asked of the network.
 ///
-/// `from` is the git directory of the workspace. One that cannot be taken is left out: it is fetched again, as without this.
+/// `from` is the git directory of the workspace, in which whoever works there may have put anything: git's own upload-pack
+/// reads it, which runs nothing that a repository names, and it has [`LENDING_MAX`] to say something. One that cannot be taken is left
+/// out: it is fetched again, as without this.
 pub fn lend(from: &Path, clone: &Path) {
+    let Ok(format) = Repository::open(clone).map(|clone| clone.format()) else { return };
     for module in modules(from) {
         let (source, dest) = (from.join(&module.below), clone.join(&module.below));
         // Git borrows from no shallow repository. Those within others come after these, so their parents are there.
+        let is_file = |name| source.join(name).symlink_metadata().is_ok_and(|data| data.is_file());
         let is_wanted = !dest.exists() && !source.join("shallow").exists();
-        if is_wanted {
-            copy(&source, &dest);
+        if is_wanted && is_file("HEAD") && is_file("config") {
+            copy(&source, &dest, format);
         }
     }
 }
 
 /// Makes a bare repository with all that refs of another one lead to.
-fn copy(source: &Path, dest: &Path) {
+fn copy(source: &Path, dest: &Path, format: ObjectFormat) {
     let mut part = dest.as_os_str().to_owned();
     part.push(".part");
     let part = PathBuf::from(part);
     let _ = std::fs::remove_dir_all(&part);
-    if fill(source, &part).and_then(|()| std::fs::rename(&part, dest).ok()).is_none() {
+    if fill(source, &part, format).and_then(|()| std::fs::rename(&part, dest).ok()).is_none() {
         let _ = std::fs::remove_dir_all(&part);
     }
 }
 
-fn fill(source: &Path, part: &Path) -> Option<()> {
+fn fill(source: &Path, part: &Path, format: ObjectFormat) -> Option<()> {
     std::fs::create_dir_all(part).ok()?;
-    let format = Repository::open(source).ok()?.format().name();
     let git = Git::new(part);
-    git.run(&["init", "-q", "--bare", "--template=", &format!("--object-format={format}")]).ok()?;
+    git.run(&["init", "-q", "--bare", "--template=", &format!("--object-format={}", format.name())]).ok()?;
     // Nothing in it is ever pruned: workspaces read its objects.
     for (key, value) in [("gc.auto", "0"), ("gc.pruneExpire", "never"), ("maintenance.auto", "false")] {
         git.run(&["config", key, value]).ok()?;
@@ -120,7 +126,7 @@ fn fill(source: &Path, part: &Path) -> Option<()> {
     for spec in ["+HEAD:refs/lent/HEAD", "+refs/*:refs/lent/*"] {
         args.push(spec.into());
     }
-    Transfer::new(args, SILENCE_MAX).run(&Silent).ok().map(drop)
+    Transfer::new(args, LENDING_MAX).run(&Silent).ok().map(drop)
 }
 
 /// Takes back what [`pin_modules`] did.
