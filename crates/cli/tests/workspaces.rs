@@ -377,3 +377,31 @@ fn fifty_forks_of_an_unchanged_workspace_take_less_than_a_megabyte() {
     let wal = std::fs::metadata(home.home().join("registry.db-wal")).map_or(0, |data| data.len());
     assert_eq!(wal, 0, "a daemon that has ended leaves no WAL behind");
 }
+
+#[test]
+fn what_was_restored_from_the_trash_stays_though_the_trash_is_emptied_meanwhile() {
+    let home = Home::new();
+    let repo = home.repo("tool");
+    home.weald(&["create", repo.to_str().unwrap(), "base"]).ok();
+    let file = home.at("w").join("mine");
+    for round in 0..40 {
+        home.weald(&["fork", "base", "w"]).ok();
+        std::fs::write(&file, format!("{round}")).unwrap();
+        home.weald(&["remove", "--force", "w"]).ok();
+        let restored = std::thread::scope(|scope| {
+            let emptying = scope.spawn(|| home.weald(&["trash", "empty"]).ok());
+            let restored = home.weald(&["trash", "restore", "w"]);
+            emptying.join().unwrap();
+            restored
+        });
+        // Whoever came first; but what is said to be back is back.
+        if restored.code == 0 {
+            assert_eq!(std::fs::read_to_string(&file).unwrap(), format!("{round}"));
+            std::fs::write(&file, "more").unwrap();
+            assert_eq!(std::fs::read_to_string(&file).unwrap(), "more");
+            home.weald(&["remove", "--force", "w"]).ok();
+            home.weald(&["trash", "empty"]).ok();
+        }
+    }
+    home.weald(&["verify", "--all"]).ok();
+}

@@ -45,6 +45,8 @@ impl Forest {
         mount_root: &str,
     ) -> Result<Restored, Fault> {
         self.open_for_work()?;
+        // Whoever empties the trash must not have chosen it before and delete it afterwards.
+        let _stays = self.lineage.read().unwrap_or_else(PoisonError::into_inner);
         let entry = self.trashed(name)?;
         let old = entry.row();
         let claim = self.claim(new_name.unwrap_or(&old.name)).map_err(|fault| match fault.code {
