@@ -60,6 +60,8 @@ struct State {
     /// From this call on nothing happens any more.
     stop: Option<u64>,
     capacity_bytes: u64,
+    /// The disk as it was before each changing call, once somebody wants to know.
+    copies: Option<Vec<CrashDisk>>,
 }
 
 impl Default for CrashDisk {
@@ -73,6 +75,7 @@ impl Default for CrashDisk {
             failure: None,
             stop: None,
             capacity_bytes: CAPACITY_BYTES,
+            copies: None,
         };
         Self { state: Arc::new(Mutex::new(state)) }
     }
@@ -94,8 +97,24 @@ impl CrashDisk {
             failure: None,
             stop: None,
             capacity_bytes: state.capacity_bytes,
+            copies: None,
         };
         CrashDisk { state: Arc::new(Mutex::new(state)) }
+    }
+
+    /// The disk as the end of the process would leave it now. Nothing done to one of the two is seen in the other.
+    pub fn copy(&self) -> CrashDisk {
+        self.lock().copy()
+    }
+
+    /// From now on keeps a copy of the disk from before each changing call.
+    pub fn keep_copies(&self) {
+        self.lock().copies = Some(Vec::new());
+    }
+
+    /// What was kept since [`CrashDisk::keep_copies`], in order; nothing more is kept.
+    pub fn take_copies(&self) -> Vec<CrashDisk> {
+        self.lock().copies.take().unwrap_or_default()
     }
 
     /// Lets the `nth` changing call from now fail (0: the next one). Replaces an earlier plan.
@@ -170,6 +189,21 @@ impl CrashDisk {
 }
 
 impl State {
+    fn copy(&self) -> CrashDisk {
+        let state = State {
+            names: self.names.clone(),
+            files: self.files.clone(),
+            clock: self.clock,
+            calls: 0,
+            reads: 0,
+            failure: None,
+            stop: None,
+            capacity_bytes: self.capacity_bytes,
+            copies: None,
+        };
+        CrashDisk { state: Arc::new(Mutex::new(state)) }
+    }
+
     fn file(&mut self, id: u64) -> &mut FileState {
         self.files.entry(id).or_default()
     }
@@ -183,6 +217,10 @@ impl State {
     fn call(&mut self) -> Option<Failure> {
         let now = self.calls;
         self.calls += 1;
+        if self.copies.is_some() {
+            let copy = self.copy();
+            self.copies.iter_mut().for_each(|copies| copies.push(copy.clone()));
+        }
         if self.stop.is_some_and(|stop| now >= stop) {
             return Some(Failure::Io);
         }

@@ -111,12 +111,12 @@ pub(super) const JOBS: &[Job] = &[
     },
     Job {
         name: "injection",
-        does: "operations of the engine ended at every call: killed, power cut, failing disk",
+        does: "operations and random work of the engine ended at every call: killed, power cut, failing disk",
         unit: "states",
         target: 500_000,
         program: Program::Tests {
             package: "weald-engine",
-            filter: "binary(injection)",
+            filter: "binary(injection) | (binary(model) & test(/^ended::/))",
             environment: &[("WEALD_CASES", "150")],
             release: false,
             prepare: nothing,

@@ -5,6 +5,7 @@
 //! its own. Read next: `world.rs` (what a step does and what must hold after it).
 
 mod base;
+mod ended;
 mod found;
 mod history;
 mod large;

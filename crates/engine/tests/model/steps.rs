@@ -34,6 +34,12 @@ pub(crate) enum Step {
     Snapshot { stem: usize },
     /// One of the snapshots is sealed.
     Seal { stem: usize, which: usize },
+    /// One of the snapshots gets a tag.
+    Tag { stem: usize, which: usize },
+    /// What lies in the log of a sealed snapshot moves to its chunks.
+    Move { stem: usize, which: usize },
+    /// One of the snapshots is dropped from the list; its moment can still be gone to.
+    Drop { stem: usize, which: usize },
     /// A look at one moment of the past, and at what differs from it in another.
     Look { stem: usize, moment: usize, other: usize },
     /// Everything, or these paths, becomes what it was; the kernel forgets what it does not hold, or not.
@@ -74,6 +80,8 @@ impl Mix {
     pub(crate) const CRASHES: Mix = Mix { fork: 2, restart: 1, crash: 5, fault: 0, travel: 0 };
     /// Going back and forth in time, with restarts and power cuts.
     pub(crate) const TRAVELS: Mix = Mix { fork: 1, restart: 2, crash: 1, fault: 0, travel: 5 };
+    /// Operations and all that is done to the past, nothing of it interrupted.
+    pub(crate) const WORK: Mix = Mix { fork: 2, restart: 0, crash: 0, fault: 0, travel: 4 };
     /// Everything, mostly faults.
     pub(crate) const FAULTS: Mix = Mix { fork: 2, restart: 1, crash: 2, fault: 12, travel: 1 };
 }
@@ -119,6 +127,7 @@ fn step(mix: Mix) -> impl Strategy<Value = Step> {
 fn travels(weight: u32) -> Vec<(u32, BoxedStrategy<Step>)> {
     let stem = || 0..STEMS_MAX;
     let moment = any::<usize>;
+    let which = any::<usize>;
     let names = || vec(prop_oneof![8 => 0u8..3, 1 => 3u8..GOOD_NAMES], 0..4);
     let path =
         || prop_oneof![9 => any::<usize>().prop_map(Chosen::There), 1 => names().prop_map(Chosen::Any)];
@@ -129,7 +138,10 @@ fn travels(weight: u32) -> Vec<(u32, BoxedStrategy<Step>)> {
     vec![
         (weight, Just(Step::Wait).boxed()),
         (weight, stem().prop_map(|stem| Step::Snapshot { stem }).boxed()),
-        (weight, (stem(), moment()).prop_map(|(stem, which)| Step::Seal { stem, which }).boxed()),
+        (weight, (stem(), which()).prop_map(|(stem, which)| Step::Seal { stem, which }).boxed()),
+        (weight / 2, (stem(), which()).prop_map(|(stem, which)| Step::Tag { stem, which }).boxed()),
+        (weight / 2, (stem(), which()).prop_map(|(stem, which)| Step::Move { stem, which }).boxed()),
+        (weight / 4, (stem(), which()).prop_map(|(stem, which)| Step::Drop { stem, which }).boxed()),
         (
             weight,
             (stem(), moment(), moment())

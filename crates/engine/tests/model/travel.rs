@@ -19,6 +19,9 @@ impl World {
         match step {
             Step::Snapshot { stem } => self.snapshot(*stem),
             Step::Seal { stem, which } => self.stem(*stem).seal(*which),
+            Step::Tag { stem, which } => self.stem(*stem).tag(*which),
+            Step::Move { stem, which } => self.stem(*stem).move_content(*which),
+            Step::Drop { stem, which } => self.stem(*stem).drop_snapshot(*which),
             Step::Look { stem, moment, other } => self.stem(*stem).look(*moment, *other),
             Step::Restore { stem, moment, paths, forget } => {
                 self.stem(*stem).restore(*moment, paths, *forget)
@@ -99,7 +102,7 @@ impl Stem {
         self.moments[number % self.moments.len()].clone()
     }
 
-    fn look(&self, moment: usize, other: usize) -> Checked {
+    pub(crate) fn look(&self, moment: usize, other: usize) -> Checked {
         let ((point, mut then), (other, _)) = (self.moment(moment), self.moment(other));
         let past = self.past(point)?;
         let found = describe_past(&past).map_err(|error| format!("{point:?} cannot be walked: {error}"))?;
@@ -138,6 +141,40 @@ not {wanted:?}"
         }
         self.note();
         Ok(())
+    }
+
+    fn tag(&mut self, which: usize) -> Checked {
+        let listed = self.engine.snapshots();
+        let Some(one) = listed.get(which % listed.len().max(1)) else { return Ok(()) };
+        let tags = [format!("tag {which}")];
+        self.engine.tag(&USER, one.id, &tags).map_err(|error| format!("tag failed: {error}"))?;
+        let found = self.engine.snapshots().into_iter().find(|found| found.id == one.id);
+        match found.is_some_and(|found| found.tags.contains(&tags[0])) {
+            true => Ok(()),
+            false => Err(format!("{one:?} has no tag")),
+        }
+    }
+
+    fn move_content(&mut self, which: usize) -> Checked {
+        let mut sealed = self.engine.snapshots();
+        sealed.retain(|one| one.seal.is_some());
+        let Some(one) = sealed.get(which % sealed.len().max(1)) else { return Ok(()) };
+        let mut placed = Vec::new();
+        let places = self.engine.sealed_places(one.id, &mut |one| placed.push(one));
+        places.map_err(|error| format!("move failed: {error}"))?;
+        let moved = self.engine.move_content(&placed, &|| false, &|work| work());
+        moved.map_err(|error| format!("move failed: {error}"))?;
+        self.check().map(drop)
+    }
+
+    fn drop_snapshot(&mut self, which: usize) -> Checked {
+        let listed = self.engine.snapshots();
+        let Some(one) = listed.get(which % listed.len().max(1)) else { return Ok(()) };
+        self.engine.drop_snapshot(&USER, one.id).map_err(|error| format!("drop failed: {error}"))?;
+        match self.engine.snapshots().contains(one) {
+            true => Err(format!("{one:?} is still listed")),
+            false => Ok(()),
+        }
     }
 
     /// Every sealed snapshot is what it says, looked at alone and one after the other.

@@ -56,7 +56,7 @@ pub(crate) struct Stem {
     /// Points of the past and what was there, oldest first.
     pub(crate) moments: Vec<(Point, Reference)>,
     /// Whether it must be there after a power cut.
-    durable: bool,
+    pub(crate) durable: bool,
     unchecked: u32,
 }
 
@@ -65,8 +65,8 @@ pub(crate) struct World {
     pub(crate) disk: CrashDisk,
     pub(crate) clock: Arc<FakeClock>,
     pub(crate) shared: Arc<Shared>,
-    limits: Limits,
-    base: Listed,
+    pub(crate) limits: Limits,
+    pub(crate) base: Listed,
     pub(crate) stems: Vec<Stem>,
     pub(crate) forks: u64,
 }
@@ -122,7 +122,7 @@ impl World {
         Ok(())
     }
 
-    fn do_step(&mut self, step: &Step) -> Checked {
+    pub(crate) fn do_step(&mut self, step: &Step) -> Checked {
         match step {
             Step::Do { stem, root, operation } => self.operate(*stem, *root, operation),
             Step::Fork { stem, sync } => self.fork(*stem, *sync),
@@ -178,7 +178,7 @@ impl World {
     }
 
     /// Opens everything again from the same disk: nothing may have changed.
-    fn reopen(&mut self, unmount: bool) -> Checked {
+    pub(crate) fn reopen(&mut self, unmount: bool) -> Checked {
         let mut before = Vec::new();
         for stem in &mut self.stems {
             before.push((stem.check()?, stem.engine.snapshots()));
@@ -203,7 +203,7 @@ impl World {
     }
 
     /// A power cut: each workspace is one of the states it had since it was last synced.
-    fn crash(&mut self, seed: u64) -> Checked {
+    pub(crate) fn crash(&mut self, seed: u64) -> Checked {
         self.disk = self.disk.crash(seed);
         self.shared = open_shared(&self.disk, &self.clock, self.limits);
         for mut stem in std::mem::take(&mut self.stems) {
@@ -314,7 +314,7 @@ impl Stem {
     fn operate_on_failing_disk(&mut self, operation: &Operation) -> Checked {
         let slots = self.slots;
         match apply(&mut self.engine, &mut self.slots, &USER, operation) {
-            Err(Errno::NoSpace | Errno::Io) => {
+            Err(Errno::NoSpace | Errno::Io | Errno::ReadOnly) => {
                 if slots != self.slots {
                     return Err("a failed operation changed what is held".to_owned());
                 }
@@ -360,7 +360,7 @@ impl Stem {
     }
 
     /// After a power cut: finds the moment that the workspace went back to.
-    fn recover(&mut self) -> Checked {
+    pub(crate) fn recover(&mut self) -> Checked {
         self.slots = Slots::default();
         self.reference_slots = Slots::default();
         let found =
@@ -413,7 +413,8 @@ pub(crate) fn open_shared(disk: &CrashDisk, clock: &Arc<FakeClock>, limits: Limi
 }
 
 /// A base that shows a tree.
-struct Listed(Option<(Vec<u8>, Arc<dyn Source>)>);
+#[derive(Clone)]
+pub(crate) struct Listed(Option<(Vec<u8>, Arc<dyn Source>)>);
 
 impl Listed {
     fn new(tree: Option<(&Tree, bool)>) -> Self {
@@ -429,7 +430,7 @@ impl Listed {
     }
 
     /// The base anew: what was learnt of sizes is forgotten, and so does not matter.
-    fn base(&self) -> Base {
+    pub(crate) fn base(&self) -> Base {
         let Some((bytes, source)) = &self.0 else { return Base::empty(OWNER, OWNER, BASE_TIME) };
         let manifest = Manifest::open(Map::from_bytes(bytes.clone())).expect("a built manifest opens");
         Base::new(manifest, source.clone(), OWNER, OWNER)

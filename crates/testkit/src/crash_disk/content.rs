@@ -20,6 +20,7 @@ struct Bytes {
 }
 
 /// One change of a file.
+#[derive(Clone)]
 pub(super) enum DataOp {
     Write(u64, Box<[u8]>),
     SetLen(u64),
@@ -41,7 +42,7 @@ enum Durability {
 type Change = (u64, DataOp, Durability);
 
 /// A file.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct FileState {
     seen: Bytes,
     durable: Bytes,

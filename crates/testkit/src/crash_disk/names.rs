@@ -27,6 +27,7 @@ struct Change {
 }
 
 /// All directories.
+#[derive(Clone)]
 pub(super) struct Names {
     seen: BTreeMap<u64, Entries>,
     durable: BTreeMap<u64, Entries>,
