@@ -18,7 +18,8 @@ usage: cargo xtask check [STEP…]     all steps, or only those named: fmt tidy 
        cargo xtask fuzz [--minutes N] [TARGET…]   random tests by turns, 10 minutes; `list` names the targets
        cargo xtask torture [--for 2h] [JOB…]   what needs hours, by turns, 10m; runs add up; `--list` names the jobs;
                                                `JOB --seed N` repeats a round
-       cargo xtask bench [--small] [ROW…]   all rows, or only those named; `--small` for a quick look; `list` names them";
+       cargo xtask bench [--small] [--no-host] [GROUP…]   all rows, or only those of the groups named; `--small` for a quick look;
+                                                          `list` names the groups; `--write` makes the document anew";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();

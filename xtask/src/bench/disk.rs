@@ -1,4 +1,4 @@
-//! A fresh ext4 on a loop device: the host's own file system is whatever it is, this one is the same everywhere.
+//! Where is measured: a fresh file system on a loop device, which is the same everywhere, or a directory of the host.
 //!
 //! Invariant: image and mount have fixed places, so that what a killed run left is found and removed by the next one;
 //! else dropping removes everything. The image's space is allocated beforehand, or the host's allocation would be
@@ -8,29 +8,72 @@ use crate::run::{command, output, show};
 use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
 
-/// Where the benchmarks keep what outlives a run (repositories) and what does not (the disk).
+/// Where the benchmarks keep what outlives a run (repositories) and what does not (the disks).
 pub(super) const PLACE: &str = "/var/tmp/weald-bench";
 
-/// The mounted disk.
+/// A file system, and how it is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// With room for many files, and with nothing left to be initialized later.
+    Ext4,
+    /// With its defaults: it copies by sharing blocks.
+    Xfs,
+    /// With its defaults: it has snapshots.
+    Btrfs,
+}
+
+impl Kind {
+    /// What it is called, also by `mkfs`.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Kind::Ext4 => "ext4",
+            Kind::Xfs => "xfs",
+            Kind::Btrfs => "btrfs",
+        }
+    }
+
+    fn make_options(self) -> &'static [&'static str] {
+        match self {
+            Kind::Ext4 => {
+                &["-q", "-m", "0", "-i", "8192", "-E", "nodiscard,lazy_itable_init=0,lazy_journal_init=0"]
+            }
+            Kind::Xfs => &["-q", "-K"],
+            Kind::Btrfs => &["-q", "-K"],
+        }
+    }
+}
+
+/// The place, mounted.
 pub(super) struct Disk {
-    image: PathBuf,
     mount: PathBuf,
-    device: String,
+    /// None: a directory of the host.
+    image: Option<PathBuf>,
 }
 
 impl Disk {
-    /// Makes and mounts it.
-    pub(super) fn make(bytes: u64) -> Result<Self> {
-        let (image, mount) = (Path::new(PLACE).join("disk.img"), Path::new(PLACE).join("disk"));
-        sweep(&image, &mount)?;
-        std::fs::create_dir_all(&mount)?;
-        let mut disk = Disk { image, mount, device: String::new() };
-        output(command("fallocate", &["--length", &bytes.to_string()]).arg(&disk.image))?;
-        let losetup = output(command("losetup", &["--find", "--show"]).arg(&disk.image))?;
-        disk.device = losetup.trim().to_owned();
-        let options = "nodiscard,lazy_itable_init=0,lazy_journal_init=0";
-        show(&mut command("mkfs.ext4", &["-q", "-m", "0", "-E", options, &disk.device]))?;
-        show(command("mount", &["-o", "noatime", &disk.device]).arg(&disk.mount))?;
+    /// Makes a file system on a loop device and mounts it; the name tells it from others that are there at the same time.
+    pub(super) fn make(name: &str, kind: Kind, bytes: u64) -> Result<Self> {
+        let image = Path::new(PLACE).join(format!("{name}.img"));
+        let disk = Self::cleared(name, Some(image.clone()))?;
+        output(command("fallocate", &["--length", &bytes.to_string()]).arg(&image))?;
+        let device = output(command("losetup", &["--find", "--show"]).arg(&image))?;
+        let device = device.trim();
+        let make = format!("mkfs.{}", kind.name());
+        show(command(&make, kind.make_options()).arg(device))?;
+        show(command("mount", &["-t", kind.name(), "-o", "noatime", device]).arg(&disk.mount))?;
+        Ok(disk)
+    }
+
+    /// Makes a directory on the host's own file system.
+    pub(super) fn of_host() -> Result<Self> {
+        Self::cleared("host", None)
+    }
+
+    /// An empty directory where nothing is mounted, removed when dropped, also when what follows fails.
+    fn cleared(name: &str, image: Option<PathBuf>) -> Result<Self> {
+        let disk = Disk { mount: Path::new(PLACE).join(name), image };
+        disk.sweep()?;
+        std::fs::create_dir_all(&disk.mount)?;
         Ok(disk)
     }
 
@@ -38,34 +81,43 @@ impl Disk {
     pub(super) fn path(&self) -> &Path {
         &self.mount
     }
+
+    /// Removes mounts at and below it, loop devices of the image, the image, and what is left.
+    fn sweep(&self) -> Result<()> {
+        for place in mounts_below(&self.mount)?.iter().rev() {
+            output(command("umount", &["--lazy"]).arg(place))?;
+        }
+        if let Some(image) = self.image.as_ref().filter(|image| image.exists()) {
+            let list = ["--noheadings", "--output", "NAME", "--associated"];
+            for device in output(command("losetup", &list).arg(image))?.split_whitespace() {
+                output(&mut command("losetup", &["--detach", device]))?;
+            }
+            std::fs::remove_file(image).context("cannot remove the image")?;
+        }
+        if self.mount.exists() {
+            // What could not be unmounted must not be emptied.
+            output(command("rm", &["--recursive", "--force", "--one-file-system"]).arg(&self.mount))?;
+        }
+        Ok(())
+    }
 }
 
 impl Drop for Disk {
     fn drop(&mut self) {
-        if let Err(error) = sweep(&self.image, &self.mount) {
+        if let Err(error) = self.sweep() {
             eprintln!("warning: the disk of the benchmarks is left behind: {error:#}");
         }
     }
 }
 
-/// Removes mounts at and below a place, loop devices of the image, and the image.
-fn sweep(image: &Path, mount: &Path) -> Result<()> {
-    for place in mounts_below(mount)?.iter().rev() {
-        output(command("umount", &["--lazy"]).arg(place))?;
-    }
-    if image.exists() {
-        let devices =
-            output(command("losetup", &["--noheadings", "--output", "NAME", "--associated"]).arg(image))?;
-        for device in devices.split_whitespace() {
-            output(&mut command("losetup", &["--detach", device]))?;
-        }
-        std::fs::remove_file(image).context("cannot remove the image")?;
-    }
-    Ok(())
+/// Writes everything out, then drops what the kernel keeps of all file systems: pages, names and attributes.
+pub(super) fn drop_caches() -> Result<()> {
+    output(&mut command::<&str>("sync", &[]))?;
+    std::fs::write("/proc/sys/vm/drop_caches", "3").context("cannot drop the caches")
 }
 
 /// Mount points at and below a place, outermost first.
-fn mounts_below(place: &Path) -> Result<Vec<PathBuf>> {
+pub(super) fn mounts_below(place: &Path) -> Result<Vec<PathBuf>> {
     let table = std::fs::read_to_string("/proc/mounts")?;
     let points = table.lines().filter_map(|line| line.split(' ').nth(1)).map(PathBuf::from);
     Ok(points.filter(|point| point.starts_with(place)).collect())

@@ -3,7 +3,7 @@
 //! Invariant: the two sides of a comparison are measured in turn, so that a slow minute of the machine hits both.
 
 use anyhow::{Context, Result};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
 
 /// The values of one side of a row.
@@ -46,13 +46,15 @@ impl Sample {
 }
 
 /// What a row must reach.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Target {
     /// Weald's median divided by the peer's.
     Ratio(f64),
     /// Weald's median, in the row's unit.
     AtMost(f64),
+    /// None: it is told, for who wants to know.
+    Told,
 }
 
 /// A finished row.
@@ -64,23 +66,19 @@ pub(crate) struct Measured {
     pub(crate) unit: &'static str,
     /// Weald's values.
     pub(crate) weald: Sample,
-    /// What it is compared with, and its values.
-    pub(crate) peer: Option<(String, Sample)>,
+    /// What it is compared with, and its values; the ratio is to the first.
+    pub(crate) peers: Vec<(String, Sample)>,
     /// What it must reach.
     pub(crate) target: Target,
 }
 
-impl Measured {
-    /// Weald's median divided by the peer's.
-    pub(crate) fn ratio(&self) -> Option<f64> {
-        self.peer.as_ref().map(|(_, peer)| self.weald.median() / peer.median())
-    }
-
-    /// True when the target is reached.
-    pub(crate) fn reached(&self) -> bool {
-        match self.target {
-            Target::Ratio(most) => self.ratio().is_some_and(|ratio| ratio <= most),
-            Target::AtMost(most) => self.weald.median() <= most,
+impl Target {
+    /// Whether it is reached by a median in the row's unit and a ratio; none where there is none.
+    pub(crate) fn reached(self, median: f64, ratio: Option<f64>) -> Option<bool> {
+        match self {
+            Target::Ratio(most) => Some(ratio.is_some_and(|ratio| ratio <= most)),
+            Target::AtMost(most) => Some(median <= most),
+            Target::Told => None,
         }
     }
 }
@@ -98,17 +96,27 @@ pub(crate) fn in_turn(
     mut one: impl FnMut(usize) -> Result<Duration>,
     mut other: impl FnMut(usize) -> Result<Duration>,
 ) -> Result<(Sample, Sample)> {
-    let (mut ones, mut others) = (Vec::new(), Vec::new());
+    let [one, other] =
+        all_in_turn(rounds, &mut [&mut one, &mut other])?.try_into().expect("two were measured");
+    Ok((one, other))
+}
+
+/// One side of a comparison: does its work in a round and tells how long that took.
+pub(crate) type Side<'a> = &'a mut dyn FnMut(usize) -> Result<Duration>;
+
+/// Measures several sides in turn, in another order each round: every second round backwards.
+pub(crate) fn all_in_turn(rounds: usize, sides: &mut [Side]) -> Result<Vec<Sample>> {
+    let mut values = vec![Vec::new(); sides.len()];
     for round in 0..rounds {
-        if round % 2 == 0 {
-            ones.push(one(round)?);
-            others.push(other(round)?);
-        } else {
-            others.push(other(round)?);
-            ones.push(one(round)?);
+        let mut order: Vec<usize> = (0..sides.len()).collect();
+        if round % 2 == 1 {
+            order.reverse();
+        }
+        for side in order {
+            values[side].push(sides[side](round)?);
         }
     }
-    Ok((Sample::millis(&ones)?, Sample::millis(&others)?))
+    values.iter().map(|durations| Sample::millis(durations)).collect()
 }
 
 #[cfg(test)]
@@ -129,18 +137,11 @@ mod tests {
 
     #[test]
     fn a_target_is_reached_by_ratio_or_by_value() {
-        let mut row = Measured {
-            what: String::new(),
-            unit: "ms",
-            weald: sample(&[3.0]),
-            peer: Some(("ext4".to_owned(), sample(&[2.0]))),
-            target: Target::Ratio(1.5),
-        };
-        assert!(row.reached());
-        row.target = Target::Ratio(1.4);
-        assert!(!row.reached());
-        row.target = Target::AtMost(2.9);
-        assert!(!row.reached());
+        assert_eq!(Target::Ratio(1.5).reached(3.0, Some(1.5)), Some(true));
+        assert_eq!(Target::Ratio(1.4).reached(3.0, Some(1.5)), Some(false));
+        assert_eq!(Target::Ratio(1.4).reached(3.0, None), Some(false));
+        assert_eq!(Target::AtMost(2.9).reached(3.0, None), Some(false));
+        assert_eq!(Target::Told.reached(3.0, None), None);
     }
 
     #[test]

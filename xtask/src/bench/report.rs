@@ -1,71 +1,192 @@
-//! What was measured, as JSON in `target/bench` and as a table in docs/benchmarks.md.
+//! What was measured: every single value as JSON in `target/bench`; medians and spreads in docs/benchmarks.json, and from
+//! those the tables of docs/benchmarks.md and the picture beside it.
+//!
+//! Invariant: a group that was measured takes the place of all its former rows; the others stay as they are, each with the
+//! commit it was measured at.
+
+mod plot;
+mod table;
 
 use super::measure::{Measured, Sample, Target};
-use crate::run::{command, output, root};
+use super::rows;
+use crate::run::{command, output, root, target};
 use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
 
-const HEAD: &str =
-    "| what | Weald | peer | ratio | target | reached | commit |\n|---|--:|--:|--:|--:|---|---|\n";
+const RECORD: &str = "docs/benchmarks.json";
 const DOCUMENT: &str = "docs/benchmarks.md";
-const BEGIN: &str = "<!-- measured: written by `cargo xtask bench` -->\n";
-const END: &str = "<!-- end of what is measured -->\n";
+const PICTURE: &str = "docs/benchmarks.svg";
 
-/// Writes the JSON, prints the table, and puts the rows into the document when they are at full scale.
-pub(super) fn tell(rows: &[Measured], is_full: bool) -> Result<()> {
-    let dir = root().join("target/bench");
+/// A measured row, with what was measured for it on the host's own file system.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Finished {
+    group: &'static str,
+    row: Measured,
+    host: Option<Measured>,
+}
+
+impl Finished {
+    /// A row of a group, so far measured in one place.
+    pub(super) fn new(group: &'static str, row: Measured) -> Self {
+        Self { group, row, host: None }
+    }
+
+    /// Takes what was measured on the host, when this row is among it.
+    pub(super) fn add_host(&mut self, rows: &[Finished]) {
+        self.host = rows.iter().find(|there| there.row.what == self.row.what).map(|there| there.row.clone());
+    }
+
+    /// For the eye.
+    pub(super) fn line(&self) -> String {
+        let line = Line::new(self, "");
+        let peers: Vec<String> = line.peers[line.peers.len().min(1)..]
+            .iter()
+            .map(|(name, summary)| format!("{name}: {}", summary.text(&line.unit)))
+            .collect();
+        [table::cells(&line).join("  "), peers.join("  ")].join("  ").trim_end().to_owned()
+    }
+}
+
+/// The middle and the spread of a sample.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Summary {
+    median: f64,
+    low: f64,
+    high: f64,
+}
+
+impl From<&Sample> for Summary {
+    fn from(sample: &Sample) -> Self {
+        let (low, high) = sample.spread();
+        Self { median: sample.median(), low, high }
+    }
+}
+
+impl Summary {
+    fn text(&self, unit: &str) -> String {
+        let digits = usize::from(self.median < 100.0);
+        let (median, low, high) = (self.median, self.low, self.high);
+        if low == high {
+            return format!("{low:.digits$} {unit}").trim_end().to_owned();
+        }
+        format!("{median:.digits$} {unit} ({low:.digits$}–{high:.digits$})")
+    }
+}
+
+/// A row as it is kept.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Line {
+    group: String,
+    what: String,
+    unit: String,
+    weald: Summary,
+    /// What it is compared with; the ratio is to the first.
+    peers: Vec<(String, Summary)>,
+    /// The same two on the host's own file system.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    host: Option<(Summary, Summary)>,
+    target: Target,
+    commit: String,
+}
+
+impl Line {
+    fn new(finished: &Finished, commit: &str) -> Self {
+        let row = &finished.row;
+        let host = finished.host.as_ref().and_then(|there| {
+            there.peers.first().map(|(_, peer)| (Summary::from(&there.weald), Summary::from(peer)))
+        });
+        Self {
+            group: finished.group.to_owned(),
+            what: row.what.clone(),
+            unit: row.unit.to_owned(),
+            weald: Summary::from(&row.weald),
+            peers: row.peers.iter().map(|(name, sample)| (name.clone(), Summary::from(sample))).collect(),
+            host,
+            target: row.target,
+            commit: commit.to_owned(),
+        }
+    }
+
+    /// Weald's median divided by the first peer's.
+    fn ratio(&self) -> Option<f64> {
+        self.peers.first().map(|(_, peer)| self.weald.median / peer.median)
+    }
+
+    /// The same on the host's own file system.
+    fn host_ratio(&self) -> Option<f64> {
+        self.host.as_ref().map(|(weald, peer)| weald.median / peer.median)
+    }
+
+    /// Whether the target is reached, where there is one.
+    fn reached(&self) -> Option<bool> {
+        self.target.reached(self.weald.median, self.ratio())
+    }
+
+    /// One of the comparison with other file systems, which has a table of its own.
+    fn is_of_many(&self) -> bool {
+        self.peers.len() > 1
+    }
+}
+
+/// All rows, and what the last ones were measured on.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Record {
+    conditions: String,
+    lines: Vec<Line>,
+}
+
+impl Record {
+    /// Puts lines in place of all those of their groups, in the order of the groups.
+    fn take(&mut self, conditions: String, new: Vec<Line>) {
+        self.conditions = conditions;
+        self.lines.retain(|old| new.iter().all(|line| line.group != old.group));
+        self.lines.extend(new);
+        let place = |line: &Line| rows::ALL.iter().position(|group| group.name == line.group);
+        self.lines.sort_by_key(|line| place(line).unwrap_or(usize::MAX));
+    }
+}
+
+/// Writes the JSON, prints the tables, and keeps the rows and rewrites the documents when they are at full scale.
+pub(super) fn tell(rows: &[Finished], is_full: bool) -> Result<()> {
+    let dir = target().join("bench");
     std::fs::create_dir_all(&dir)?;
     let (conditions, commit) =
         (conditions()?, output(&mut command("git", &["describe", "--always", "--dirty"]))?);
     let commit = commit.trim();
     let json = serde_json::json!({ "conditions": conditions, "commit": commit, "rows": rows });
     std::fs::write(dir.join("last.json"), serde_json::to_string_pretty(&json)?)?;
-    println!("{conditions}\n\n{HEAD}{}", lines(rows, commit).concat());
+    let lines: Vec<Line> = rows.iter().map(|row| Line::new(row, commit)).collect();
+    let mut latest = Record::default();
+    latest.take(conditions.clone(), lines.clone());
+    println!("{}", table::text(&latest));
+    std::fs::write(dir.join("last.svg"), plot::picture(&latest.lines))?;
     if is_full {
-        let path = root().join(DOCUMENT);
-        let document = std::fs::read_to_string(&path).with_context(|| format!("cannot read {DOCUMENT}"))?;
-        std::fs::write(&path, replaced(&document, &conditions, lines(rows, commit))?)?;
+        keep(conditions, lines)?;
     }
     Ok(())
 }
 
-/// One row for the eye.
-pub(super) fn line(row: &Measured) -> String {
-    cells(row).join("  ")
+fn keep(conditions: String, lines: Vec<Line>) -> Result<()> {
+    let mut record = kept()?;
+    record.take(conditions, lines);
+    std::fs::write(root().join(RECORD), serde_json::to_string_pretty(&record)? + "\n")?;
+    write()
 }
 
-fn lines(rows: &[Measured], commit: &str) -> Vec<String> {
-    rows.iter().map(|row| format!("| {} | {commit} |\n", cells(row).join(" | "))).collect()
+/// Makes the tables and the picture from what is kept.
+pub(super) fn write() -> Result<()> {
+    let record = kept()?;
+    let path = root().join(DOCUMENT);
+    let document = std::fs::read_to_string(&path).with_context(|| format!("cannot read {DOCUMENT}"))?;
+    std::fs::write(&path, table::replaced(&document, &table::text(&record))?)?;
+    std::fs::write(root().join(PICTURE), plot::picture(&record.lines))?;
+    Ok(())
 }
 
-/// What a line of the table is about: its first cell.
-fn subject(line: &str) -> Option<&str> {
-    line.strip_prefix("| ")?.split(" | ").next()
-}
-
-fn cells(row: &Measured) -> [String; 6] {
-    let peer = row.peer.as_ref().map(|(name, sample)| format!("{name}: {}", value(sample, row.unit)));
-    let target = match row.target {
-        Target::Ratio(most) => format!("ratio ≤ {most}"),
-        Target::AtMost(most) => format!("≤ {most} {}", row.unit),
-    };
-    let reached = if row.reached() { "yes" } else { "**no**" };
-    [
-        row.what.clone(),
-        value(&row.weald, row.unit),
-        peer.unwrap_or("–".to_owned()),
-        row.ratio().map_or("–".to_owned(), |ratio| format!("{ratio:.2}")),
-        target,
-        reached.to_owned(),
-    ]
-}
-
-fn value(sample: &Sample, unit: &str) -> String {
-    let (low, high) = sample.spread();
-    let digits = usize::from(sample.median() < 100.0);
-    if low == high {
-        return format!("{low:.digits$} {unit}");
-    }
-    format!("{:.digits$} {unit} ({low:.digits$}–{high:.digits$})", sample.median())
+fn kept() -> Result<Record> {
+    let text =
+        std::fs::read_to_string(root().join(RECORD)).with_context(|| format!("cannot read {RECORD}"))?;
+    serde_json::from_str(&text).with_context(|| format!("cannot read {RECORD}"))
 }
 
 /// Where and on what it was measured.
@@ -84,47 +205,5 @@ fn conditions() -> Result<String> {
     ))
 }
 
-/// Puts lines into the table between the markers of a document, each in place of the one about the same.
-fn replaced(document: &str, conditions: &str, lines: Vec<String>) -> Result<String> {
-    let (before, rest) =
-        document.split_once(BEGIN).context("docs/benchmarks.md has lost its first marker")?;
-    let (old, after) = rest.split_once(END).context("docs/benchmarks.md has lost its last marker")?;
-    let mut table: Vec<String> =
-        old.lines().filter(|line| line.starts_with("| ")).skip(1).map(|line| format!("{line}\n")).collect();
-    for line in lines {
-        match table.iter_mut().find(|old| subject(old) == subject(&line)) {
-            Some(old) => *old = line,
-            None => table.push(line),
-        }
-    }
-    Ok(format!("{before}{BEGIN}\n{conditions}\n\n{HEAD}{}\n{END}{after}", table.concat()))
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_row_shows_medians_spreads_ratio_and_target() {
-        let sample = |values: &[f64]| Sample::new(values.to_vec()).unwrap();
-        let row = Measured {
-            what: "work".to_owned(),
-            unit: "ms",
-            weald: sample(&[120.0, 110.0, 130.0]),
-            peer: Some(("ext4".to_owned(), sample(&[100.0]))),
-            target: Target::Ratio(1.1),
-        };
-        assert_eq!(line(&row), "work  120 ms (110–130)  ext4: 100 ms  1.20  ratio ≤ 1.1  **no**");
-    }
-
-    #[test]
-    fn only_what_is_between_the_markers_changes() {
-        let document = format!("a\n{BEGIN}old\n\n{HEAD}| one | 1 |\n| two | 2 |\n{END}b\n");
-        let new = || vec!["| two | 3 |\n".to_owned(), "| three | 4 |\n".to_owned()];
-        let once = replaced(&document, "new", new()).unwrap();
-        let table = "| one | 1 |\n| two | 3 |\n| three | 4 |\n";
-        assert_eq!(once, format!("a\n{BEGIN}\nnew\n\n{HEAD}{table}\n{END}b\n"));
-        assert_eq!(replaced(&once, "new", new()).unwrap(), once);
-        assert!(replaced("without markers", "new", new()).is_err());
-    }
-}
+mod tests;

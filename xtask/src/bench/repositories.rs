@@ -5,8 +5,10 @@
 
 use super::disk::PLACE;
 use crate::run::{command, output, root, show};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
 const PACKAGE: &str = "linux-source-6.1";
 
@@ -72,6 +74,32 @@ fn copy(from: &Path, disk: &Path, name: &str) -> Result<Repository> {
     let files: Vec<PathBuf> = names.split('\0').filter(|name| !name.is_empty()).map(PathBuf::from).collect();
     let title = format!("{} files", thousands(files.len()));
     Ok(Repository { title, path, files })
+}
+
+/// Makes a repository of so many files on the disk: a thousand to a directory, every content another.
+pub(super) fn generated(disk: &Path, count: usize) -> Result<Repository> {
+    let path = disk.join("generated.git");
+    output(command("git", &["init", "--quiet", "--bare", "--initial-branch=main"]).arg(&path))?;
+    let mut import =
+        command("git", &["fast-import", "--quiet"]).current_dir(&path).stdin(Stdio::piped()).spawn()?;
+    let written = stream(BufWriter::new(import.stdin.take().context("it has an input")?), count);
+    let status = import.wait()?;
+    written?;
+    ensure!(status.success(), "git fast-import failed ({status})");
+    Ok(Repository { title: format!("{} generated files", thousands(count)), path, files: Vec::new() })
+}
+
+fn stream(mut to: impl Write, count: usize) -> Result<()> {
+    let message = "generated";
+    write!(to, "commit refs/heads/main\ncommitter bench <bench@example.org> 1767225600 +0000\n")?;
+    writeln!(to, "data {}\n{message}", message.len())?;
+    for number in 0..count {
+        let (outer, inner) = (number / 100_000, number / 1_000 % 100);
+        let content = format!("/* file {number} */\nint value_{number} = {};\n", number * 7);
+        writeln!(to, "M 100644 inline part-{outer}/dir-{inner:02}/file-{number:07}.c")?;
+        writeln!(to, "data {}\n{content}", content.len())?;
+    }
+    Ok(to.flush()?)
 }
 
 /// Writes a number with a comma after each three digits.

@@ -1,15 +1,21 @@
-//! The rows of the table, by name. A row prepares what it needs, measures, and removes what it made.
+//! The groups of rows of the table, by name. A row prepares what it needs, measures, and removes what it made.
 
 mod agents;
 mod build;
 mod create;
+mod crowd;
 mod daemon;
 mod engine;
 mod fork;
 mod git;
+mod git_work;
 mod history;
 mod lazy;
+mod packages;
+mod side_by_side;
+mod size;
 mod tree;
+mod writes;
 
 use super::Bench;
 use super::measure::{Measured, Sample, Target};
@@ -18,42 +24,67 @@ use crate::run::{command, output};
 use anyhow::Result;
 use std::path::{Path, PathBuf};
 
-type Row = fn(&Bench) -> Result<Vec<Measured>>;
+/// Rows that are measured together, by name.
+pub(super) struct Group {
+    pub(super) name: &'static str,
+    pub(super) rows: fn(&Bench) -> Result<Vec<Measured>>,
+    /// Depends on the file system below: it is measured on the host's own, too.
+    pub(super) on_host_too: bool,
+}
 
-/// All rows.
-pub(super) const ALL: &[(&str, Row)] = &[
-    ("create", create::known_commit),
-    ("first-create", create::first),
-    ("fork", fork::time),
-    ("fork-disk", fork::disk),
-    ("snapshot", history::snapshot),
-    ("restore", history::restore),
-    ("snapshots", history::many),
-    ("sparse", history::sparse),
-    ("engine", engine::snapshot_and_fork),
-    ("seal", engine::seal_and_verify),
-    ("log", history::log),
-    ("status", git::status),
-    ("back", git::back),
-    ("commits", git::commits),
-    ("lazy", lazy::first_look),
-    ("lazy-disk", lazy::disk),
-    ("warm", tree::warm),
-    ("churn", tree::churn),
-    ("make", build::make),
-    ("cargo", build::cargo),
-    ("history-cost", build::history_cost),
-    ("agents", agents::rounds),
-    ("fork-built", agents::fork_of_built),
-    ("memory", daemon::memory),
-    ("start", daemon::start),
+const fn once(name: &'static str, rows: fn(&Bench) -> Result<Vec<Measured>>) -> Group {
+    Group { name, rows, on_host_too: false }
+}
+
+const fn twice(name: &'static str, rows: fn(&Bench) -> Result<Vec<Measured>>) -> Group {
+    Group { name, rows, on_host_too: true }
+}
+
+/// All groups, in the order of the table.
+pub(super) const ALL: &[Group] = &[
+    once("create", create::known_commit),
+    once("first-create", create::first),
+    once("fork", fork::time),
+    once("fork-disk", fork::disk),
+    once("snapshot", history::snapshot),
+    once("restore", history::restore),
+    once("snapshots", history::many),
+    once("sparse", history::sparse),
+    once("engine", engine::snapshot_and_fork),
+    once("seal", engine::seal_and_verify),
+    once("log", history::log),
+    twice("status", git::status),
+    once("back", git::back),
+    once("commits", git::commits),
+    once("lazy", lazy::first_look),
+    once("lazy-disk", lazy::disk),
+    twice("cold", tree::cold),
+    twice("warm", tree::warm),
+    twice("churn", tree::churn),
+    twice("git-work", git_work::many_files),
+    twice("stream", writes::stream),
+    twice("blocks", writes::blocks),
+    twice("database", writes::database),
+    once("make", build::make),
+    once("cargo", build::cargo),
+    twice("npm", packages::npm),
+    once("history-cost", build::history_cost),
+    once("agents", agents::rounds),
+    once("fork-built", agents::fork_of_built),
+    once("cargo-built", build::cargo_again),
+    once("memory", daemon::memory),
+    once("start", daemon::start),
+    once("crowd", crowd::all),
+    once("million", size::generated),
+    once("wide", size::wide),
+    once("peers", side_by_side::rows),
 ];
 
 const EXT4: &str = "ext4";
 
 /// A row in milliseconds beside a peer.
 fn beside(what: String, weald: Sample, peer: &str, other: Sample, target: Target) -> Measured {
-    Measured { what, unit: "ms", weald, peer: Some((peer.to_owned(), other)), target }
+    Measured { what, unit: "ms", weald, peers: vec![(peer.to_owned(), other)], target }
 }
 
 /// A native worktree of a repository.
@@ -69,6 +100,6 @@ fn remove_native_tree(repository: &Repository, at: &Path) -> Result<()> {
     Ok(())
 }
 
-fn text(path: &Path) -> Result<&str> {
+pub(super) fn text(path: &Path) -> Result<&str> {
     path.to_str().ok_or_else(|| anyhow::anyhow!("{} is not UTF-8", path.display()))
 }

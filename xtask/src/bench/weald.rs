@@ -2,6 +2,7 @@
 //!
 //! Invariant: its daemon ends when it is dropped, so that the disk can be unmounted.
 
+use super::disk::{drop_caches, mounts_below};
 use crate::run::output;
 use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
@@ -15,6 +16,9 @@ pub(super) const IDENTITY: [(&str, &str); 4] = [
     ("GIT_COMMITTER_NAME", "bench"),
     ("GIT_COMMITTER_EMAIL", "bench@example.org"),
 ];
+
+/// Longest wait for all mounts.
+const MOUNTED_WITHIN: Duration = Duration::from_secs(60);
 
 /// The home and its mount root.
 pub(crate) struct Weald {
@@ -55,10 +59,29 @@ impl Weald {
     }
 
     /// Number of workspaces the kernel has mounted.
-    pub(super) fn mounted(&self) -> Result<usize> {
-        let table = std::fs::read_to_string("/proc/mounts")?;
-        let points = table.lines().filter_map(|line| line.split(' ').nth(1));
-        Ok(points.filter(|point| Path::new(point).starts_with(&self.mounts)).count())
+    fn mounted(&self) -> Result<usize> {
+        Ok(mounts_below(&self.mounts)?.len())
+    }
+
+    /// Ends the daemon, drops what the kernel has cached, and starts it again: nothing is known any more.
+    pub(super) fn forget(&self) -> Result<()> {
+        let mounted = self.mounted()?;
+        self.run(&["daemon", "stop"])?;
+        drop_caches()?;
+        self.run(&["daemon", "start"])?;
+        self.wait_mounted(mounted)
+    }
+
+    /// Waits until so many workspaces are mounted.
+    pub(super) fn wait_mounted(&self, count: usize) -> Result<()> {
+        let start = Instant::now();
+        while self.mounted()? < count {
+            if start.elapsed() > MOUNTED_WITHIN {
+                bail!("only {} of {count} workspaces are mounted", self.mounted()?);
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
     }
 
     /// Bytes the home takes on the disk.
@@ -84,14 +107,17 @@ impl Weald {
 
     /// The daemon's share of memory in bytes (PSS: shared pages count by the number of sharers).
     pub(super) fn memory_bytes(&self) -> Result<f64> {
-        let status = output(&mut self.command(&["status", "--json"]))?;
-        let status: serde_json::Value = serde_json::from_str(&status)?;
-        let pid = status["pid"].as_u64().context("status has no pid")?;
+        let pid = self.daemon()?;
         let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
         let pss =
             rollup.lines().find_map(|line| line.strip_prefix("Pss:")).context("no Pss in smaps_rollup")?;
         let kib: f64 = pss.trim().trim_end_matches("kB").trim().parse()?;
         Ok(kib * 1024.0)
+    }
+
+    /// The daemon's process.
+    pub(super) fn daemon(&self) -> Result<u64> {
+        self.json(&["status", "--json"])?["pid"].as_u64().context("status has no pid")
     }
 
     fn command(&self, arguments: &[&str]) -> Command {

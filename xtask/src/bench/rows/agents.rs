@@ -1,5 +1,6 @@
 //! What people come for: many who each take a copy, change a little, build, commit, and go; and a build in a fork of a built tree.
 
+use super::build::NOTHING_RATIO_MAX;
 use super::{Bench, EXT4, Measured, Target, beside, native_tree, remove_native_tree, text};
 use crate::bench::measure::{Sample, in_turn, timed};
 use crate::bench::repositories::Repository;
@@ -12,8 +13,6 @@ use std::time::Duration;
 
 /// Most a round may take of one with `git worktree`.
 const ROUND_RATIO_MAX: f64 = 0.33;
-/// Most a build that has nothing to do may take in a fork, of the same on ext4.
-const NOTHING_RATIO_MAX: f64 = 1.05;
 /// Agents at work at once.
 const AT_ONCE: usize = 4;
 /// Agents with `git worktree`, each of which builds what the unit needs: enough to tell what one costs.
@@ -68,7 +67,7 @@ pub(super) fn rounds(bench: &Bench) -> Result<Vec<Measured>> {
             what: "disk of what such an agent did, removed and still to be had back".to_owned(),
             unit: "MB",
             weald: Sample::new(vec![disk / count / 1e6])?,
-            peer: Some(("a built worktree".to_owned(), Sample::new(vec![tree_bytes / 1e6])?)),
+            peers: vec![("a built worktree".to_owned(), Sample::new(vec![tree_bytes / 1e6])?)],
             target: Target::Ratio(0.02),
         },
     ])

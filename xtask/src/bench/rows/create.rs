@@ -5,7 +5,7 @@ use crate::bench::measure::{in_turn, timed};
 use anyhow::Result;
 
 /// Longest time of a create on a commit seen before, in milliseconds.
-const KNOWN_MS_MAX: f64 = 15.0;
+const KNOWN_MS_MAX: f64 = 8.0;
 
 /// Longest time of a first create, in milliseconds.
 const FIRST_MS_MAX: f64 = 1000.0;

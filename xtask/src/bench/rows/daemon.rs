@@ -3,8 +3,7 @@
 use super::{Bench, Measured, Sample, Target, text};
 use crate::bench::measure::timed;
 use crate::bench::weald::Weald;
-use anyhow::{Result, bail};
-use std::time::{Duration, Instant};
+use anyhow::Result;
 
 /// Most memory of the daemon, in megabytes.
 const MEMORY_MB_MAX: f64 = 100.0;
@@ -12,16 +11,13 @@ const MEMORY_MB_MAX: f64 = 100.0;
 /// Longest start, in milliseconds.
 const START_MS_MAX: f64 = 300.0;
 
-/// Longest wait for all mounts.
-const MOUNTED_WITHIN: Duration = Duration::from_secs(30);
-
 /// Memory of the daemon with many idle workspaces.
 pub(super) fn memory(bench: &Bench) -> Result<Vec<Measured>> {
     let weald = many(bench, "memory")?;
     let megabytes = weald.memory_bytes()? / 1e6;
     let what = format!("daemon memory, {}", title(bench));
     let weald = Sample::new(vec![megabytes])?;
-    Ok(vec![Measured { what, unit: "MB", weald, peer: None, target: Target::AtMost(MEMORY_MB_MAX) }])
+    Ok(vec![Measured { what, unit: "MB", weald, peers: Vec::new(), target: Target::AtMost(MEMORY_MB_MAX) }])
 }
 
 /// From the start of the daemon until all its workspaces are mounted.
@@ -32,12 +28,12 @@ pub(super) fn start(bench: &Bench) -> Result<Vec<Measured>> {
         weald.run(&["daemon", "stop"])?;
         values.push(timed(|| {
             weald.run(&["daemon", "start"])?;
-            all_mounted(&weald, bench.scale.workspaces)
+            weald.wait_mounted(bench.scale.workspaces)
         })?);
     }
     let what = format!("start of the daemon, {}", title(bench));
     let weald = Sample::millis(&values)?;
-    Ok(vec![Measured { what, unit: "ms", weald, peer: None, target: Target::AtMost(START_MS_MAX) }])
+    Ok(vec![Measured { what, unit: "ms", weald, peers: Vec::new(), target: Target::AtMost(START_MS_MAX) }])
 }
 
 fn many(bench: &Bench, name: &str) -> Result<Weald> {
@@ -45,21 +41,10 @@ fn many(bench: &Bench, name: &str) -> Result<Weald> {
     for index in 0..bench.scale.workspaces {
         weald.run(&["create", text(&bench.largest().path)?, &format!("ws-{index}")])?;
     }
-    all_mounted(&weald, bench.scale.workspaces)?;
+    weald.wait_mounted(bench.scale.workspaces)?;
     Ok(weald)
 }
 
 fn title(bench: &Bench) -> String {
     format!("{} idle workspaces of {}", bench.scale.workspaces, bench.largest().title)
-}
-
-fn all_mounted(weald: &Weald, count: usize) -> Result<()> {
-    let start = Instant::now();
-    while weald.mounted()? < count {
-        if start.elapsed() > MOUNTED_WITHIN {
-            bail!("only {} of {count} workspaces are mounted", weald.mounted()?);
-        }
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    Ok(())
 }

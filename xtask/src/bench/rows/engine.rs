@@ -25,7 +25,7 @@ pub(super) fn snapshot_and_fork(bench: &Bench) -> Result<Vec<Measured>> {
         what: format!("engine: snapshot and fork without fsync, {FILES} private files"),
         unit: "µs",
         weald: Sample::new(times)?,
-        peer: None,
+        peers: Vec::new(),
         target: Target::AtMost(MICROS_MAX),
     }])
 }
@@ -53,7 +53,13 @@ pub(super) fn seal_and_verify(bench: &Bench) -> Result<Vec<Measured>> {
     ];
     let mut row = |(key, what, most): (&str, &str, f64)| {
         let weald = Sample::new(times.remove(key).unwrap_or_default())?;
-        Ok(Measured { what: what.to_owned(), unit: "ms", weald, peer: None, target: Target::AtMost(most) })
+        Ok(Measured {
+            what: what.to_owned(),
+            unit: "ms",
+            weald,
+            peers: Vec::new(),
+            target: Target::AtMost(most),
+        })
     };
     rows.into_iter().map(&mut row).collect()
 }

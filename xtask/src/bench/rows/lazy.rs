@@ -49,8 +49,8 @@ pub(super) fn first_look(bench: &Bench) -> Result<Vec<Measured>> {
     let title = |what: &str| format!("`create` from an http server until {what}, {}", repository.title);
     let row = |what: String, sample: Vec<Duration>, most: f64, peer: &[Duration]| -> Result<Measured> {
         let (weald, peer) = (Sample::millis(&sample)?, Sample::millis(peer)?);
-        let peer = Some(("git clone --depth 1".to_owned(), peer));
-        Ok(Measured { what, unit: "ms", weald, peer, target: Target::AtMost(most) })
+        let peers = vec![("git clone --depth 1".to_owned(), peer)];
+        Ok(Measured { what, unit: "ms", weald, peers, target: Target::AtMost(most) })
     };
     Ok(vec![
         row(title("`ls` of the root"), list, LIST_MS_MAX, &native)?,
@@ -59,7 +59,7 @@ pub(super) fn first_look(bench: &Bench) -> Result<Vec<Measured>> {
             what: format!("round trips of `rg` over {SEARCHED} unfetched files"),
             unit: "",
             weald: Sample::new(trips)?,
-            peer: None,
+            peers: Vec::new(),
             target: Target::AtMost(TRIPS_MAX),
         },
     ])
@@ -89,7 +89,7 @@ pub(super) fn disk(bench: &Bench) -> Result<Vec<Measured>> {
         what: format!("disk of 4 workspaces made from a URL, all fetched, {}", repository.title),
         unit: "MB",
         weald: Sample::new(vec![ours])?,
-        peer: Some(("git pack + 1.1 × compressed content".to_owned(), Sample::new(vec![bound])?)),
+        peers: vec![("git pack + 1.1 × compressed content".to_owned(), Sample::new(vec![bound])?)],
         target: Target::Ratio(DISK_RATIO_MAX),
     }])
 }

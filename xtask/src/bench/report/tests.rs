@@ -1,0 +1,86 @@
+//! What is made of measured values: rows, tables, the picture.
+
+use super::*;
+
+fn summary(values: &[f64]) -> Summary {
+    Summary::from(&Sample::new(values.to_vec()).unwrap())
+}
+
+fn line(group: &str, what: &str, weald: f64) -> Line {
+    Line {
+        group: group.to_owned(),
+        what: what.to_owned(),
+        unit: "ms".to_owned(),
+        weald: summary(&[weald]),
+        peers: vec![("ext4".to_owned(), summary(&[100.0]))],
+        host: None,
+        target: Target::Ratio(1.1),
+        commit: "c0ffee".to_owned(),
+    }
+}
+
+#[test]
+fn a_row_shows_medians_spreads_ratio_and_target() {
+    let mut row = line("warm", "work", 0.0);
+    row.weald = summary(&[120.0, 110.0, 130.0]);
+    row.host = Some((summary(&[90.0]), summary(&[100.0])));
+    let cells = table::cells(&row).join("  ");
+    assert_eq!(
+        cells,
+        "work  120 ms (110–130)  ext4: 100 ms  1.20  0.90 (90.0 ms : 100 ms)  ratio ≤ 1.1  **no**"
+    );
+}
+
+#[test]
+fn a_measured_group_takes_the_place_of_its_former_rows() {
+    let mut record = Record::default();
+    record.take("first".to_owned(), vec![line("warm", "old", 1.0), line("warm", "gone", 1.0)]);
+    record.take("second".to_owned(), vec![line("create", "made", 1.0)]);
+    record.take("third".to_owned(), vec![line("warm", "old", 2.0)]);
+    let kept: Vec<(&str, f64)> =
+        record.lines.iter().map(|line| (line.what.as_str(), line.weald.median)).collect();
+    assert_eq!(kept, [("made", 1.0), ("old", 2.0)]);
+    assert_eq!(record.conditions, "third");
+}
+
+#[test]
+fn only_what_is_between_the_markers_changes() {
+    let (begin, end) =
+        ("<!-- measured: written by `cargo xtask bench` -->\n", "<!-- end of what is measured -->\n");
+    let once = table::replaced(&format!("a\n{begin}old\n{end}b\n"), "new\n").unwrap();
+    assert_eq!(once, format!("a\n{begin}\nnew\n\n{end}b\n"));
+    assert!(table::replaced("without markers", "new").is_err());
+}
+
+#[test]
+fn the_kept_record_is_what_the_document_shows() {
+    let record = kept().unwrap();
+    let document = std::fs::read_to_string(root().join(DOCUMENT)).unwrap();
+    assert_eq!(table::replaced(&document, &table::text(&record)).unwrap(), document);
+    let picture = std::fs::read_to_string(root().join(PICTURE)).unwrap();
+    assert_eq!(picture, plot::picture(&record.lines));
+}
+
+#[test]
+fn file_systems_that_could_not_be_had_leave_a_gap() {
+    let mut first = line("peers", "work", 50.0);
+    first.peers.push(("xfs".to_owned(), summary(&[200.0])));
+    let mut second = line("peers", "more work", 50.0);
+    second.peers.push(("btrfs".to_owned(), summary(&[300.0])));
+    let mut record = Record::default();
+    record.take(String::new(), vec![first, second]);
+    let text = table::text(&record);
+    assert!(text.contains("| what | Weald | ext4 | xfs | btrfs | commit |"), "{text}");
+    assert!(text.contains("| work | 50.0 ms | 100 ms | 200 ms | – | c0ffee |"), "{text}");
+    assert!(text.contains("| more work | 50.0 ms | 100 ms | – | 300 ms | c0ffee |"), "{text}");
+}
+
+#[test]
+fn a_picture_has_a_mark_for_each_value_and_no_raw_text() {
+    let mut many = line("peers", "a < b & c", 50.0);
+    many.peers.push(("xfs".to_owned(), summary(&[200.0])));
+    let picture = plot::picture(&[line("warm", "work", 50.0), many]);
+    // Two in the first legend, two in the second, and one, two on the lines.
+    assert_eq!(picture.matches("<circle").count(), 2 + 2 + 1 + 2);
+    assert!(picture.contains("a &lt; b &amp; c"));
+}

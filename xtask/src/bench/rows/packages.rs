@@ -1,0 +1,76 @@
+//! `npm ci`: tens of thousands of small files made at once, from a cache that is filled beforehand.
+
+use super::{Bench, EXT4, Measured, Target, beside, text};
+use crate::bench::disk::PLACE;
+use crate::bench::measure::{in_turn, timed};
+use crate::run::{command, output, show};
+use anyhow::{Context, Result};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Most it may take beside ext4.
+const RATIO_MAX: f64 = 1.2;
+
+/// What a project of the web commonly needs to be built, checked and tested; the versions are fixed, so that the files are.
+const PROJECT: &str = r#"{
+  "name": "bench", "version": "1.0.0", "private": true,
+  "dependencies": { "react": "18.3.1", "react-dom": "18.3.1", "express": "4.21.2", "lodash": "4.17.21" },
+  "devDependencies": {
+    "eslint": "8.57.1", "jest": "29.7.0", "prettier": "3.4.2", "typescript": "5.7.2", "webpack": "5.97.1", "webpack-cli": "5.1.4",
+    "@babel/core": "7.26.0", "@babel/preset-env": "7.26.0", "@types/node": "22.10.2"
+  }
+}
+"#;
+
+/// Beside ext4; `node_modules` is removed before each.
+pub(super) fn npm(bench: &Bench) -> Result<Vec<Measured>> {
+    let (project, cache) = prepared()?;
+    let weald = bench.weald("npm")?;
+    weald.run(&["create", text(&project)?, "ws"])?;
+    let native = bench.dir("npm-native")?;
+    for file in ["package.json", "package-lock.json"] {
+        std::fs::copy(project.join(file), native.join(file))?;
+    }
+    let ours = weald.path("ws");
+    let install = |root: &Path| {
+        let took = timed(|| output(npm_command("ci", root, &cache).arg("--offline")).map(drop))?;
+        std::fs::remove_dir_all(root.join("node_modules"))?;
+        output(&mut command::<&str>("sync", &[]))?;
+        Ok(took)
+    };
+    // Once before: what npm itself needs is in the caches then.
+    install(&native)?;
+    let (weald, ext4) = in_turn(bench.scale.build_runs, |_| install(&ours), |_| install(&native))?;
+    let packages = packages(&project)?;
+    let what = format!("npm ci --offline, {packages} packages");
+    Ok(vec![beside(what, weald, EXT4, ext4, Target::Ratio(RATIO_MAX))])
+}
+
+/// The project with its lock file, and a cache with all it names; both are made once and kept.
+fn prepared() -> Result<(PathBuf, PathBuf)> {
+    let place = Path::new(PLACE).join("npm");
+    let (project, cache, done) = (place.join("project"), place.join("cache"), place.join("done"));
+    if !done.exists() {
+        std::fs::create_dir_all(&project)?;
+        std::fs::write(project.join("package.json"), PROJECT)?;
+        show(&mut npm_command("install", &project, &cache))?;
+        std::fs::remove_dir_all(project.join("node_modules"))?;
+        std::fs::write(done, "")?;
+    }
+    Ok((project, cache))
+}
+
+/// Scripts of packages may do anything; they are not run.
+fn npm_command(what: &str, root: &Path, cache: &Path) -> Command {
+    let options = ["--ignore-scripts", "--no-audit", "--no-fund", "--no-update-notifier", "--loglevel=error"];
+    let mut npm = command("npm", &[what]);
+    npm.args(options).arg("--cache").arg(cache).current_dir(root);
+    npm
+}
+
+fn packages(project: &Path) -> Result<usize> {
+    let lock: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(project.join("package-lock.json"))?)?;
+    // The first entry is the project itself.
+    Ok(lock["packages"].as_object().context("a lock file without packages")?.len() - 1)
+}
