@@ -345,11 +345,7 @@ struct Look {
 
 impl Worker {
     fn new() -> Self {
-        Self {
-            buffer: vec![0; BUFFER_BYTES].into_boxed_slice(),
-            reply: Reply::default(),
-            look: Look::default(),
-        }
+        Self { buffer: buffer_in_memory(), reply: Reply::default(), look: Look::default() }
     }
 
     fn run(&mut self, shared: &Arc<Shared>) {
@@ -459,6 +455,15 @@ impl Worker {
         }
         Served::Done
     }
+}
+
+/// A buffer for requests whose pages are all there.
+///
+/// A page that is not makes the kernel's copy of a request fail in a thread that is being killed, and then the program that
+/// asked gets EIO (fuse_dev_do_read in fs/fuse/dev.c): the request never reaches the next process.
+fn buffer_in_memory() -> Box<[u8]> {
+    // Zeros would come from the kernel's page of zeros.
+    vec![u8::MAX; BUFFER_BYTES].into_boxed_slice()
 }
 
 /// Requests that may wait for a disk or a source, so that others must not wait behind them.

@@ -34,3 +34,19 @@ fn threads_are_kept_up_to_the_limit() {
         thread::yield_now();
     }
 }
+
+#[test]
+fn a_buffer_for_requests_is_in_memory_before_the_first_of_them() {
+    const PAGE: usize = 4096;
+    let present = |buffer: &[u8]| {
+        let first = buffer.as_ptr().addr() / PAGE;
+        let last = (buffer.as_ptr().addr() + buffer.len() - 1) / PAGE;
+        let mut entries = vec![0; (last - first + 1) * 8];
+        // proc_pid_pagemap(5): eight bytes a page, the highest bit says that it is there.
+        let pagemap = std::fs::File::open("/proc/self/pagemap").unwrap();
+        std::os::unix::fs::FileExt::read_exact_at(&pagemap, &mut entries, first as u64 * 8).unwrap();
+        entries.chunks(8).all(|entry| entry[7] & 0x80 != 0)
+    };
+    assert!(present(&buffer_in_memory()));
+    assert!(!present(&vec![0; BUFFER_BYTES]), "the look tells the difference");
+}
