@@ -15,7 +15,7 @@ use std::time::Duration;
 const WAKE_UPS_MAX: f64 = 0.0;
 const WATCHED: Duration = Duration::from_secs(10);
 /// What is still going on after the start has ended by then.
-const CALM_AFTER: Duration = Duration::from_secs(5);
+const CALM_AFTER: Duration = Duration::from_secs(10);
 
 /// Most memory of the daemon, in megabytes.
 const MEMORY_MB_MAX: f64 = 200.0;
@@ -31,7 +31,8 @@ const CHANGED: usize = 5;
 
 /// Idle ones, then some at work among them.
 pub(super) fn all(bench: &Bench) -> Result<Vec<Measured>> {
-    let (weald, few) = (crowd(bench, "crowd", bench.scale.crowd)?, crowd(bench, "few", bench.scale.active)?);
+    let (weald, few) =
+        (crowd(bench, "crowd", bench.scale.crowd)?, crowd(bench, "few", bench.scale.active + 1)?);
     let count = bench.scale.crowd;
     let title = format!("{count} mounted workspaces of {}", bench.repositories.medium.title);
     let mut starts = Vec::new();
@@ -42,8 +43,9 @@ pub(super) fn all(bench: &Bench) -> Result<Vec<Measured>> {
             weald.wait_mounted(count)
         })?);
     }
+    let daemon = weald.daemon()?;
     std::thread::sleep(CALM_AFTER);
-    let (wake_ups, busy) = watched(weald.daemon()?)?;
+    let (wake_ups, busy) = watched(daemon)?;
     let idle_memory = weald.memory_bytes()? / 1e6;
     let (working, alone) = in_turn(
         bench.scale.build_runs + 2,
@@ -72,12 +74,11 @@ pub(super) fn all(bench: &Bench) -> Result<Vec<Measured>> {
     Ok(rows)
 }
 
+/// A home with so many, one of which is only there to be forked.
 fn crowd(bench: &Bench, name: &str, count: usize) -> Result<Weald> {
     let weald = bench.weald(name)?;
-    weald.run(&["create", text(&bench.repositories.medium.path)?, "ws-1"])?;
-    if count > 1 {
-        weald.run(&["fork", "ws-1", "ws", "--count", &(count - 1).to_string(), "--json"])?;
-    }
+    weald.run(&["create", text(&bench.repositories.medium.path)?, "base"])?;
+    weald.run(&["fork", "base", "ws", "--count", &(count - 1).to_string()])?;
     weald.wait_mounted(count)?;
     Ok(weald)
 }
@@ -88,7 +89,9 @@ fn watched(daemon: u64) -> Result<(f64, f64)> {
     std::thread::sleep(WATCHED);
     let (switches_after, ticks_after) = counted(daemon)?;
     const MILLIS_OF_A_TICK: f64 = 10.0;
-    Ok(((switches_after - switches) as f64, (ticks_after - ticks) as f64 * MILLIS_OF_A_TICK))
+    // A thread that has ended takes its numbers along.
+    let (switches, ticks) = (switches_after.saturating_sub(switches), ticks_after.saturating_sub(ticks));
+    Ok((switches as f64, ticks as f64 * MILLIS_OF_A_TICK))
 }
 
 /// Voluntary switches and ticks of all threads of the daemon and of its supervisor so far: whoever wakes up will

@@ -64,6 +64,8 @@ fn prepared() -> Result<(PathBuf, PathBuf)> {
 fn npm_command(what: &str, root: &Path, cache: &Path) -> Command {
     let options = ["--ignore-scripts", "--no-audit", "--no-fund", "--no-update-notifier", "--loglevel=error"];
     let mut npm = command("npm", &[what]);
+    // Without the places of packages in it, a lock file does not lead to the cache.
+    npm.arg("--no-omit-lockfile-registry-resolved");
     npm.args(options).arg("--cache").arg(cache).current_dir(root);
     npm
 }
