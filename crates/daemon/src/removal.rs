@@ -63,12 +63,24 @@ impl Forest {
         }
         let name = row.name.clone();
         row.state = State::Trashed;
-        row.trashed_at = Some(self.stores.now());
-        self.save(entry, row.clone())?;
+        row.trashed_at = Some(self.removed_last(&name));
+        if let Err(fault) = self.save(entry, row.clone()) {
+            // It stays as it was; one that cannot be mounted is told as idle.
+            let _ = self.mount(entry);
+            return Err(fault);
+        }
         self.free_name(&name);
         entry.unload(&self.stores);
         mount_point::discard(&row.mount_path);
         Ok(())
+    }
+
+    /// Now, or a second behind whatever of that name was removed before: the last one of a name is the one that `trash restore` takes.
+    fn removed_last(&self, name: &str) -> i64 {
+        let trashed = self.in_state(State::Trashed);
+        let of_name = trashed.iter().filter(|entry| entry.name() == name);
+        let last = of_name.filter_map(|entry| entry.row().trashed_at).max();
+        last.map_or(self.stores.now(), |last| self.stores.now().max(last + 1))
     }
 
     /// Takes a snapshot of what is removed. On a full disk there is none, and nothing is lost either: the log stays.

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::{Arc, PoisonError};
 use weald_git::Repository;
 use weald_model::{Code, Fault};
-use weald_store::registry::State;
+use weald_store::registry::{State, WorkspaceRow};
 
 impl Forest {
     /// What is in the trash, removed last first.
@@ -66,7 +66,7 @@ impl Forest {
         }
         // A damaged one stays where it is.
         entry.load(&self.stores)?;
-        self.save(&entry, row.clone())?;
+        self.take_out(&entry, row.clone())?;
         if let Err(fault) = self.mount(&entry) {
             self.save(&entry, old)?;
             entry.unload(&self.stores);
@@ -75,6 +75,19 @@ impl Forest {
         self.insert(entry);
         claim.keep();
         Ok(Restored { name: row.name, id: row.id.to_string(), path: row.mount_path.display().to_string() })
+    }
+
+    /// Makes it active, unless somebody else did so since it was chosen.
+    fn take_out(&self, entry: &Entry, row: WorkspaceRow) -> Result<(), Fault> {
+        let _life = entry.life();
+        match entry.state() {
+            State::Trashed => self.save(entry, row),
+            _ => Err(Fault::new(
+                Code::UnknownWorkspace,
+                format!("`{}` was taken out of the trash by somebody else just now", entry.name()),
+            )
+            .hint("weald list")),
+        }
     }
 
     fn trashed(&self, name: &str) -> Result<Arc<Entry>, Fault> {
@@ -91,7 +104,8 @@ impl Forest {
         self.open_for_work()?;
         let _room = self.stores.spend_reserve();
         let _alone = self.lineage.write().unwrap_or_else(PoisonError::into_inner);
-        let latest = self.stores.now().saturating_sub_unsigned(older_than_secs.unwrap_or(0));
+        // Of several of one name that were removed in one second, the last count as removed a moment later.
+        let latest = older_than_secs.map_or(i64::MAX, |age| self.stores.now().saturating_sub_unsigned(age));
         let mut emptied =
             Emptied { removed: Vec::new(), kept_for_forks: 0, kept_for_pins: 0, freed_bytes: 0 };
         let pins = self.pins()?;
