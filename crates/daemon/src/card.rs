@@ -70,6 +70,24 @@ pub(crate) fn read(id: WorkspaceId, origin: &Origin) -> Option<WorkspaceRow> {
     })
 }
 
+/// A row that may be damaged in what never changes, with that from its card. None when its name is none.
+pub(crate) fn put_right(row: &WorkspaceRow, card: WorkspaceRow) -> Option<WorkspaceRow> {
+    weald_model::WorkspaceName::new(&row.name).ok()?;
+    let is_named_after = row.mount_path.file_name().is_some_and(|name| name == row.name.as_str());
+    let follows = row.mount_path.parent() == card.mount_path.parent() && is_named_after;
+    let stays = follows || row.mount_path == card.mount_path;
+    Some(WorkspaceRow {
+        name: row.name.clone(),
+        state: row.state,
+        trashed_at: row.trashed_at,
+        mount_path: if stays { row.mount_path.clone() } else { card.mount_path.clone() },
+        files: row.files,
+        size_bytes: row.size_bytes,
+        private_bytes: row.private_bytes,
+        ..card
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,6 +1,5 @@
 //! What went wrong below, in words for people.
 
-use std::path::Path;
 use weald_engine::OpenError;
 use weald_model::{Code, Errno, Fault};
 use weald_store::cas::CasError;
@@ -11,7 +10,7 @@ use weald_store::manifest::ManifestError;
 use weald_store::registry::RegistryError;
 
 /// A home that could not be opened.
-pub(crate) fn home(root: &Path, error: HomeError) -> Fault {
+pub(crate) fn home(error: HomeError) -> Fault {
     match error {
         HomeError::Locked { .. } => {
             Fault::new(Code::DaemonRunning, format!("another daemon owns the home: {error}"))
@@ -26,14 +25,9 @@ pub(crate) fn home(root: &Path, error: HomeError) -> Fault {
         HomeError::Io { ref path, error } => Fault::host(&path.display().to_string(), &error),
         HomeError::Log(error) => log("home", &error),
         HomeError::Registry(error) => {
-            let db = root.join("registry.db");
-            let damaged = matches!(error, RegistryError::Damaged(_));
+            let is_newer = matches!(error, RegistryError::Version(_));
             let fault = registry(error);
-            if damaged {
-                fault.hint(format!("mv {0} {0}.damaged; it is rebuilt from the logs", db.display()))
-            } else {
-                fault
-            }
+            if is_newer { fault.hint("use the version of weald that wrote it") } else { fault }
         }
     }
 }
@@ -47,7 +41,13 @@ pub(crate) fn registry(error: RegistryError) -> Fault {
         RegistryError::Sqlite { .. } if error.is_full() => Code::DiskFull,
         RegistryError::Sqlite { .. } => Code::HostIo,
     };
-    Fault::new(code, error.to_string())
+    let is_damaged = matches!(error, RegistryError::Damaged(_));
+    let fault = Fault::new(code, error.to_string());
+    if is_damaged {
+        fault.hint("weald daemon restart makes it anew from what can be read and the logs")
+    } else {
+        fault
+    }
 }
 
 /// A workspace that could not be made, forked or opened.

@@ -73,7 +73,16 @@ impl Forest {
     /// nobody serves these yet, so whoever asks them waits.
     pub(crate) fn reconcile(&self, held: &HashSet<WorkspaceId>) -> Result<(), Fault> {
         let registry = self.stores.home.registry();
-        let rows = registry.workspaces().map_err(faults::registry)?;
+        let mut rows = registry.workspaces().map_err(faults::registry)?;
+        if let Some(mended) = registry.mended() {
+            let why = format!(
+                "the registry was damaged ({}) and was made anew from what could be read of it and the logs; the damaged one is {}",
+                mended.why,
+                mended.aside.display()
+            );
+            self.trouble("registry", &Fault::new(Code::StoreDamaged, why));
+            rows = rows.into_iter().filter_map(|row| self.compared(row)).collect();
+        }
         let logs = self.stores.home.logs().list().map_err(|error| faults::log("home", &error))?;
         let logs: HashSet<WorkspaceId> = logs.into_iter().collect();
         let known: HashSet<WorkspaceId> = rows.iter().map(|row| row.id).collect();
@@ -97,6 +106,22 @@ impl Forest {
             self.trouble(&path.display().to_string(), &fault);
         }
         Ok(())
+    }
+
+    /// A row of a registry that was damaged, with all that its log says put right. None for one that goes, so that it comes back from its
+    /// log.
+    fn compared(&self, row: WorkspaceRow) -> Option<WorkspaceRow> {
+        let registry = self.stores.home.registry();
+        let origin = Workspace::origin(&self.stores.shared, row.id).ok();
+        let Some(card) = origin.and_then(|origin| card::read(row.id, &origin)) else { return Some(row) };
+        let right = card::put_right(&row, card);
+        if let Some(right) = &right
+            && (*right == row || registry.update_workspace(right).is_ok())
+        {
+            return Some(right.clone());
+        }
+        let _ = registry.delete_workspace(row.id);
+        None
     }
 
     fn sweep_half_made(&self, id: WorkspaceId) {

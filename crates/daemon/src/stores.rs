@@ -45,7 +45,7 @@ impl Stores {
     /// Takes the home.
     pub(crate) fn open(root: &Path) -> Result<Self, Fault> {
         memory::keep_little();
-        let home = take(root).map_err(|error| faults::home(root, error))?;
+        let home = take(root).map_err(faults::home)?;
         let env: Arc<dyn Env> = Arc::new(HostEnv::default());
         let cas = Cas::new(home.disk().clone(), home.paths().cas());
         let (disk, logs, chunks) = (home.disk().clone(), home.logs().clone(), home.chunks().clone());

@@ -207,7 +207,7 @@ impl Home {
         sweep_sizes(&*disk, &paths).map_err(|error| refused(&paths.manifests(), error))?;
         disk.sync_dir(root).map_err(|error| refused(root, error))?;
         make_private(&*disk, &paths.registry())?;
-        let registry = Registry::open(&paths.registry())?;
+        let registry = Registry::open_or_mend(&paths.registry())?;
         let logs = Logs::new(disk.clone(), paths.logs());
         logs.sweep()?;
         let cas = Cas::new(disk.clone(), paths.cas());

@@ -10,8 +10,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use weald_model::WorkspaceId;
 
+mod mending;
 pub mod rows;
 
+pub use mending::Mended;
 pub use rows::{Artifact, Origin, RepoRow, State, WorkspaceRow};
 
 /// The version of the tables, in `PRAGMA user_version`.
@@ -32,7 +34,7 @@ pub enum RegistryError {
     /// There is no such row to change or delete.
     #[error("the registry has no such row")]
     Missing,
-    /// The file is no registry, or its rows make no sense. It can be removed: it is rebuilt from the logs.
+    /// The file is no registry, or its rows make no sense. [`Registry::open_or_mend`] makes it anew.
     #[error("the registry is damaged: {0}")]
     Damaged(String),
     /// A newer Weald wrote it.
@@ -60,6 +62,7 @@ impl RegistryError {
 pub struct Registry {
     path: PathBuf,
     connection: Mutex<Connection>,
+    mended: Option<Mended>,
 }
 
 /// The registry within a transaction, or within a single call.
@@ -76,14 +79,10 @@ impl Registry {
             | OpenFlags::SQLITE_OPEN_NO_MUTEX
             | OpenFlags::SQLITE_OPEN_NOFOLLOW;
         let mut connection = Connection::open_with_flags(path, flags).map_err(|error| told(path, error))?;
-        prepare(&mut connection).map_err(|error| told(path, error))?;
-        let version: i64 = connection
-            .query_row("PRAGMA user_version", [], |row| row.get(0))
-            .map_err(|error| told(path, error))?;
-        if version != VERSION {
-            return Err(RegistryError::Version(version));
-        }
-        Ok(Self { path: path.to_owned(), connection: Mutex::new(connection) })
+        prepare(&mut connection).map_err(|error| unprepared(path, error))?;
+        let registry = Self { path: path.to_owned(), connection: Mutex::new(connection), mended: None };
+        registry.examine()?;
+        Ok(registry)
     }
 
     /// Runs one or more calls; all of them happen, or, when `work` returns an error, none.
@@ -305,6 +304,16 @@ fn prepare(connection: &mut Connection) -> rusqlite::Result<()> {
         transaction.pragma_update(None, "user_version", VERSION)?;
     }
     transaction.commit()
+}
+
+/// What SQLite itself refuses in a file that it could open is damage, too: tables that are there or missing against what it says.
+fn unprepared(path: &Path, error: rusqlite::Error) -> RegistryError {
+    use rusqlite::ErrorCode::{ReadOnly, Unknown};
+    match error.sqlite_error_code() {
+        Some(Unknown) => RegistryError::Damaged(error.to_string()),
+        Some(ReadOnly) if mending::has_strange_header(path) => RegistryError::Damaged(error.to_string()),
+        _ => told(path, error),
+    }
 }
 
 fn told(path: &Path, error: rusqlite::Error) -> RegistryError {

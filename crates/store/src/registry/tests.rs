@@ -37,6 +37,7 @@ fn row(id: u64, name: &str) -> WorkspaceRow {
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
+use weald_testkit::clock::mix;
 
 #[test]
 fn a_row_read_is_the_row_written_also_after_reopening() {
@@ -118,11 +119,93 @@ fn a_file_that_is_no_database_is_told_as_damage() {
 }
 
 #[test]
-fn a_newer_registry_is_refused() {
+fn a_newer_registry_is_refused_and_left_alone() {
     let (dir, registry) = registry();
-    registry.connection.lock().unwrap().pragma_update(None, "user_version", 2).unwrap();
+    let newer = |sql: &str| registry.connection.lock().unwrap().execute_batch(sql).unwrap();
+    newer("ALTER TABLE repo ADD COLUMN later TEXT; PRAGMA user_version = 2");
+    registry.settle().unwrap();
     drop(registry);
-    assert!(matches!(Registry::open(&dir.path().join("registry.db")), Err(RegistryError::Version(2))));
+    let path = dir.path().join("registry.db");
+    let before = std::fs::read(&path).unwrap();
+    assert!(matches!(Registry::open_or_mend(&path), Err(RegistryError::Version(2))));
+    assert_eq!(std::fs::read(&path).unwrap(), before);
+}
+
+#[test]
+fn a_damaged_registry_is_made_anew_from_the_rows_that_can_be_read() {
+    let (dir, registry) = registry();
+    let path = dir.path().join("registry.db");
+    for id in 1..=40u64 {
+        registry.insert_workspace(&row(id, &format!("w{id}"))).unwrap();
+    }
+    let trashed = WorkspaceRow { state: State::Trashed, trashed_at: Some(9), ..row(7, "renamed") };
+    registry.update_workspace(&trashed).unwrap();
+    registry.settle().unwrap();
+    drop(registry);
+    let whole = std::fs::read(&path).unwrap();
+    let mut lost_pages = whole.clone();
+    // A page with rows; the first ones say which tables there are.
+    let middle = whole.len() - 2048;
+    lost_pages[middle..middle + 1024].fill(0xA5);
+    std::fs::write(&path, &lost_pages).unwrap();
+    assert!(matches!(Registry::open(&path), Err(RegistryError::Damaged(_))));
+    let mended = Registry::open_or_mend(&path).unwrap();
+    let rows = mended.workspaces().unwrap();
+    assert!(rows.len() > 25 && rows.len() < 40, "{} rows", rows.len());
+    assert!(rows.contains(&trashed) && rows.contains(&row(40, "w40")));
+    let aside = mended.mended().unwrap().aside.clone();
+    assert_eq!(std::fs::read(aside).unwrap(), lost_pages, "the damaged one stays");
+    drop(mended);
+    assert!(Registry::open_or_mend(&path).unwrap().mended().is_none());
+}
+
+/// Whatever became of the file or the log beside it: it can be opened, makes sense, and is used on.
+#[test]
+fn a_registry_damaged_anywhere_is_opened_again() {
+    const SECTOR: usize = 512;
+    let (dir, registry) = registry();
+    changed(&registry);
+    registry.settle().unwrap();
+    changed_more(&registry);
+    let at = |name: &str| dir.path().join(name);
+    let files = ["registry.db", "registry.db-wal"].map(|name| (name, std::fs::read(at(name)).unwrap()));
+    let (mut mended, mut whole) = (0, 0);
+    for number in 0..weald_testkit::operations(300) as usize {
+        let copy = tempfile::tempdir().unwrap();
+        let (hurt, luck) = (number / 7 % 2, |salt: u64| mix(number as u64 ^ salt << 40) as usize);
+        for (which, (name, bytes)) in files.iter().enumerate() {
+            let mut bytes = bytes.clone();
+            // The header of the database is where damage has most ways to mislead.
+            let end = if luck(9) % 4 == 0 { 100 } else { bytes.len() };
+            let from = luck(1) % end;
+            let len = (1 + luck(2) % SECTOR).min(bytes.len() - from);
+            match number % 7 {
+                _ if which != hurt => {}
+                0 | 1 => bytes[from] ^= 1 << (luck(3) % 8),
+                2 => bytes[from..from + len].fill(0),
+                3 => (from..from + len).for_each(|at| bytes[at] = mix(at as u64 ^ number as u64) as u8),
+                4 => bytes.truncate(from),
+                5 => drop(bytes.drain(from..from + len)),
+                _ if number % 3 == 0 => continue,
+                _ => bytes.clear(),
+            }
+            std::fs::write(copy.path().join(name), bytes).unwrap();
+        }
+        let path = copy.path().join("registry.db");
+        let found = Registry::open_or_mend(&path).unwrap_or_else(|error| panic!("{number}: {error}"));
+        assert_eq!(found.check().unwrap(), Vec::<String>::new(), "{number}");
+        found.workspaces().unwrap();
+        found.insert_workspace(&row(99, "after")).unwrap();
+        *(if found.mended().is_some() { &mut mended } else { &mut whole }) += 1;
+    }
+    assert!(mended > 40 && whole > 40, "{mended} made anew, {whole} as they were");
+    println!("torture: changes={}", mended + whole);
+}
+
+fn changed_more(registry: &Registry) {
+    for id in 20..=24u64 {
+        registry.insert_workspace(&row(id, &format!("w{id}"))).unwrap();
+    }
 }
 
 /// Bytes of the database and of the files beside it that grow.
