@@ -4,14 +4,21 @@
 //! installed by `tools.rs` when it is missing.
 
 use crate::run::{cargo, command, show};
-use crate::{tidy, tools};
+use crate::{instructions, tidy, tools};
 use anyhow::{Result, bail};
 
 type Step = fn() -> Result<()>;
 
 /// All steps in the order they run.
-const STEPS: &[(&str, Step)] =
-    &[("fmt", fmt), ("tidy", tidy::tidy), ("clippy", clippy), ("deny", deny), ("doc", doc), ("test", test)];
+const STEPS: &[(&str, Step)] = &[
+    ("fmt", fmt),
+    ("tidy", tidy::tidy),
+    ("clippy", clippy),
+    ("deny", deny),
+    ("doc", doc),
+    ("instructions", instructions::check),
+    ("test", test),
+];
 
 /// Runs the named steps in their fixed order; all of them when none is named.
 pub(crate) fn check(names: &[&str]) -> Result<()> {

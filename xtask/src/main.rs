@@ -1,11 +1,12 @@
 //! The project's own commands: `cargo xtask check`, `fuzz`, `torture` and `bench`.
 //!
 //! `check` is everything a contributor and CI need; each step can be named alone. `fuzz` runs its random tests for longer,
-//! `torture` what needs hours, and adds it up. `bench` measures Weald against native file systems in the same run. Start reading at `check.rs`.
+//! `torture` what needs hours, and adds it up. `instructions` counts those of the hot paths. `bench` measures Weald against native file systems in the same run. Start reading at `check.rs`.
 
 mod bench;
 mod check;
 mod fuzz;
+mod instructions;
 mod run;
 mod tidy;
 mod tools;
@@ -14,10 +15,11 @@ mod torture;
 use std::process::ExitCode;
 
 const USAGE: &str = "\
-usage: cargo xtask check [STEP…]     all steps, or only those named: fmt tidy clippy deny doc test
+usage: cargo xtask check [STEP…]     all steps, or only those named: fmt tidy clippy deny doc instructions test
        cargo xtask fuzz [--minutes N] [TARGET…]   random tests by turns, 10 minutes; `list` names the targets
        cargo xtask torture [--for 2h] [JOB…]   what needs hours, by turns, 10m; runs add up; `--list` names the jobs;
                                                `JOB --seed N` repeats a round
+       cargo xtask instructions [--accept]   counts those of the hot paths; `--accept` takes them as what later counts are compared with
        cargo xtask bench [--small] [--no-host] [GROUP…]   all rows, or only those of the groups named; `--small` for a quick look;
                                                           `list` names the groups; `--write` makes the document anew";
 
@@ -28,6 +30,7 @@ fn main() -> ExitCode {
         Some((&"check", steps)) => check::check(steps),
         Some((&"fuzz", words)) => fuzz::fuzz(words),
         Some((&"torture", words)) => torture::torture(words),
+        Some((&"instructions", words)) => instructions::instructions(words),
         Some((&"bench", rows)) => bench::bench(rows),
         _ => {
             eprintln!("{USAGE}");
