@@ -10,6 +10,7 @@ mod fork;
 mod git;
 mod git_work;
 mod history;
+mod io_uring;
 mod lazy;
 mod packages;
 mod side_by_side;
@@ -53,7 +54,7 @@ pub(super) const ALL: &[Group] = &[
     once("engine", engine::snapshot_and_fork),
     once("seal", engine::seal_and_verify),
     once("log", history::log),
-    twice("status", git::status),
+    once("status", git::status),
     once("back", git::back),
     once("commits", git::commits),
     once("lazy", lazy::first_look),
@@ -61,6 +62,7 @@ pub(super) const ALL: &[Group] = &[
     twice("cold", tree::cold),
     twice("warm", tree::warm),
     twice("churn", tree::churn),
+    once("io-uring", io_uring::rows),
     twice("git-work", git_work::many_files),
     twice("stream", writes::stream),
     twice("blocks", writes::blocks),

@@ -56,7 +56,7 @@ pub(super) fn history_cost(bench: &Bench) -> Result<Vec<Measured>> {
         weald.run(&["config", "snapshots.automatic", switch])?;
         built(&tree, make_build)
     };
-    let (with, without) = in_turn(bench.scale.build_runs + 2, |_| side("on"), |_| side("off"))?;
+    let (with, without) = in_turn(bench.scale.build_runs, |_| side("on"), |_| side("off"))?;
     let what = format!("{MAKE}, a snapshot each 10 s");
     Ok(vec![beside(what, with, "no snapshots", without, Target::Ratio(HISTORY_RATIO_MAX))])
 }

@@ -33,7 +33,8 @@ pub(super) fn rows(bench: &Bench) -> Result<Vec<Measured>> {
         for _ in 0..2 {
             trees.iter().try_for_each(|tree| work(&tree.root, &tree.files))?;
         }
-        let samples = in_all(bench.scale.runs, &trees, |tree, _| timed(|| work(&tree.root, &tree.files)))?;
+        let samples =
+            in_all(bench.scale.build_runs, &trees, |tree, _| timed(|| work(&tree.root, &tree.files)))?;
         rows.push(row(format!("{what}, {title}"), &peers, samples)?);
     }
     let count = bench.scale.churned_files;

@@ -28,9 +28,9 @@ const WARM: &[Work] = &[
 ];
 
 /// The same from the disk.
-type ColdWork = (&'static str, fn(&Path) -> Result<()>);
+pub(super) type ColdWork = (&'static str, fn(&Path) -> Result<()>);
 
-const COLD: &[ColdWork] = &[
+pub(super) const COLD: &[ColdWork] = &[
     ("rg", search),
     ("find", |root| quietly("find", &[], root)),
     ("find and stat", |root| quietly("find", &["-printf", "%s %T@\\n"], root)),
@@ -39,25 +39,28 @@ const COLD: &[ColdWork] = &[
 const COLD_RATIO_MAX: [[f64; 2]; 3] = [[0.25, 0.15], [0.4, 0.4], [0.5, 0.5]];
 
 /// Most that creating, and removing, small files may take beside ext4 through `/dev/fuse`.
-const CREATE_RATIO_MAX: f64 = 3.0;
-const UNLINK_RATIO_MAX: f64 = 2.0;
+const CHURN_RATIO_MAX: [f64; 2] = [3.0, 2.0];
 
 /// Nothing is in any cache: neither in the kernel's nor in the daemon's memory.
 pub(super) fn cold(bench: &Bench) -> Result<Vec<Measured>> {
-    let weald = bench.weald("cold")?;
+    cold_in(bench, &bench.weald("cold")?, COLD, "")
+}
+
+/// The first of that work in a home; what sets this home apart from others is put behind the names of the rows.
+pub(super) fn cold_in(bench: &Bench, weald: &Weald, works: &[ColdWork], with: &str) -> Result<Vec<Measured>> {
     let mut rows = Vec::new();
     for (index, repository) in bench.repositories().into_iter().enumerate() {
-        let name = format!("ws-{index}");
+        let name = format!("cold-{index}");
         weald.run(&["create", text(&repository.path)?, &name])?;
         let (ours, native) =
             (weald.path(&name), native_tree(repository, &bench.disk.path().join("worktree"))?);
-        for ((title, work), most) in COLD.iter().zip(COLD_RATIO_MAX) {
+        for ((title, work), most) in works.iter().zip(COLD_RATIO_MAX) {
             let (weald, ext4) = in_turn(
                 bench.scale.build_runs + 2,
                 |_| weald.forget().and_then(|()| awake(&ours, *work)),
                 |_| drop_caches().and_then(|()| awake(&native, *work)),
             )?;
-            let what = format!("cold {title}, {}", repository.title);
+            let what = format!("cold {title}, {}{with}", repository.title);
             rows.push(beside(what, weald, EXT4, ext4, Target::Ratio(most[index])));
         }
         remove_native_tree(repository, &native)?;
@@ -144,10 +147,14 @@ fn archive(root: &Path) -> Result<()> {
 
 /// Creating, writing and removing small files.
 pub(super) fn churn(bench: &Bench) -> Result<Vec<Measured>> {
-    let weald = bench.weald("churn")?;
-    weald.run(&["create", text(&bench.repositories.medium.path)?, "ws"])?;
+    churn_in(bench, &bench.weald("churn")?, CHURN_RATIO_MAX, "")
+}
+
+/// The same in a home, which is told of as in `cold_in`.
+pub(super) fn churn_in(bench: &Bench, weald: &Weald, most: [f64; 2], with: &str) -> Result<Vec<Measured>> {
+    weald.run(&["create", text(&bench.repositories.medium.path)?, "churn"])?;
     let files = bench.scale.churned_files;
-    let ours = many_paths(&weald.path("ws").join("churn"), files)?;
+    let ours = many_paths(&weald.path("churn").join("many"), files)?;
     let native = many_paths(&bench.dir("churn-native")?, files)?;
     let (mut our_unlinks, mut native_unlinks) = (Vec::new(), Vec::new());
     let (created, created_natively) = in_turn(
@@ -157,11 +164,11 @@ pub(super) fn churn(bench: &Bench) -> Result<Vec<Measured>> {
     )?;
     let (unlinked, unlinked_natively) = (sample(&our_unlinks)?, sample(&native_unlinks)?);
     let row = |what: &str, ours, native, most| {
-        beside(format!("{what} {files} files"), ours, EXT4, native, Target::Ratio(most))
+        beside(format!("{what} {files} files{with}"), ours, EXT4, native, Target::Ratio(most))
     };
     Ok(vec![
-        row("create, write 4 KiB, close", created, created_natively, CREATE_RATIO_MAX),
-        row("unlink", unlinked, unlinked_natively, UNLINK_RATIO_MAX),
+        row("create, write 4 KiB, close", created, created_natively, most[0]),
+        row("unlink", unlinked, unlinked_natively, most[1]),
     ])
 }
 
