@@ -60,6 +60,12 @@ impl Stores {
         Ok(())
     }
 
+    /// True when the log had records once that were durable, as its kept head says.
+    pub(crate) fn was_durable(&self, id: WorkspaceId) -> bool {
+        let text = std::fs::read_to_string(self.head_file(id)).unwrap_or_default();
+        parse(&text).is_some_and(|(of, _)| of == id)
+    }
+
     /// Forgets the anchors of a log that is gone.
     pub(crate) fn forget_anchors(&self, id: WorkspaceId, repo: Option<&Repository>) {
         let _ = std::fs::remove_file(self.head_file(id));

@@ -134,7 +134,8 @@ impl Forest {
     /// Takes away a fork whose log was lost with the power before anything in it was durable, though its row was not.
     fn was_never_born(&self, row: &WorkspaceRow) -> bool {
         let origin = Workspace::origin(&self.stores.shared, row.id);
-        if !matches!(origin, Err(OpenError::Log(LogError::Unborn(_)))) {
+        let is_unborn = matches!(origin, Err(OpenError::Log(LogError::Unborn(_))));
+        if !is_unborn || self.stores.was_durable(row.id) {
             return false;
         }
         note(format_args!("`{}` was not durable yet when the power was cut", row.name));
@@ -172,7 +173,7 @@ impl Forest {
         }
         let origin = match Workspace::origin(&self.stores.shared, id) {
             Ok(origin) => origin,
-            Err(OpenError::Log(LogError::Unborn(_))) => {
+            Err(OpenError::Log(LogError::Unborn(_))) if !self.stores.was_durable(id) => {
                 return self.stores.discard(id, None);
             }
             Err(error) => return self.trouble(&id.to_string(), &faults::open(&id.to_string(), &error)),

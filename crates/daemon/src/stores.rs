@@ -88,9 +88,12 @@ impl Stores {
         if let Some(manifest) = locked(&self.manifests).get(tree) {
             return Ok(manifest.clone());
         }
-        let manifest = match self.home.manifest(tree) {
+        let manifest = match self.home.checked_manifest(tree) {
             Ok(Some(manifest)) => manifest,
-            Ok(None) | Err(HomeManifestError::Manifest(ManifestError::Damaged(_))) => {
+            missing @ (Ok(None) | Err(HomeManifestError::Manifest(ManifestError::Damaged(_)))) => {
+                if let Err(damaged) = missing {
+                    crate::note(format_args!("{tree}: {damaged}; it is made anew"));
+                }
                 let bytes =
                     Manifest::build(source, tree, time, progress).map_err(|error| faults::built(&error))?;
                 self.home.put_manifest(tree, &bytes).map_err(|error| faults::manifest(&error))?
@@ -107,7 +110,7 @@ impl Stores {
         if let Some(manifest) = locked(&self.manifests).get(tree) {
             return Some(manifest.clone());
         }
-        let manifest = self.home.manifest(tree).ok().flatten()?;
+        let manifest = self.home.checked_manifest(tree).ok().flatten()?;
         let manifest = locked(&self.manifests).entry(*tree).or_insert(manifest).clone();
         manifest.keep_sizes(&**self.home.disk(), &self.home.paths().sizes(tree));
         Some(manifest)

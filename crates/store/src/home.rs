@@ -261,6 +261,17 @@ impl Home {
         }
     }
 
+    /// The manifest of a tree, whose hash is right: it was read whole, though not through the map, which would keep it in memory.
+    pub fn checked_manifest(&self, tree: &Oid) -> Result<Option<Manifest>, HomeManifestError> {
+        let Some(manifest) = self.manifest(tree)? else { return Ok(None) };
+        let path = self.paths.manifest(tree);
+        let io = |error| HomeManifestError::Io { path: path.clone(), error };
+        let file = self.disk.open(&path, OpenMode::Read).map_err(io)?;
+        let is_right = manifest.has_right_hash(&mut |out, offset| file.read_at(out, offset)).map_err(io)?;
+        let damaged = ManifestError::Damaged("its hash is wrong");
+        if is_right { Ok(Some(manifest)) } else { Err(damaged.into()) }
+    }
+
     /// Writes the manifest of a tree anew in place of a damaged one: into the same file where it has the right length,
     /// so that whoever has it mapped sees it right, too. Durable when it returns.
     pub fn heal_manifest(&self, tree: &Oid, bytes: &[u8]) -> Result<Manifest, HomeManifestError> {

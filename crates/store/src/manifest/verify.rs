@@ -2,9 +2,10 @@
 //!
 //! Invariant: a manifest that passes could have been made by `build`.
 
-use super::format::{Detail, Layout, RawNode, SIZE_UNKNOWN};
+use super::format::{Detail, Layout, RawNode, SIZE_UNKNOWN, TRAILER_BYTES};
 use super::names::why_hostile;
 use super::{Manifest, ManifestError};
+use std::io;
 use weald_model::{Ino, TreeKind};
 
 /// What `build` would have counted so far.
@@ -19,7 +20,32 @@ struct Counted {
     next_name: u64,
 }
 
+/// Bytes that are hashed at a time.
+const PIECE_BYTES: usize = 1 << 20;
+
 impl Manifest {
+    /// Hashes the file, which `read` reads at an offset.
+    pub(crate) fn has_right_hash(
+        &self,
+        read: &mut dyn FnMut(&mut [u8], u64) -> io::Result<usize>,
+    ) -> io::Result<bool> {
+        let end = self.layout.trailer_at();
+        let mut piece = vec![0; PIECE_BYTES.min(end)];
+        let (mut hasher, mut done) = (blake3::Hasher::new(), 0);
+        while done < end {
+            let len = piece.len().min(end - done);
+            let count = read(&mut piece[..len], done as u64)?;
+            if count == 0 {
+                return Ok(false);
+            }
+            hasher.update(&piece[..count]);
+            done += count;
+        }
+        let mut trailer = [0; TRAILER_BYTES];
+        let count = read(&mut trailer, end as u64)?;
+        Ok(count == TRAILER_BYTES && hasher.finalize().as_bytes() == &trailer)
+    }
+
     /// Recomputes everything from the bytes. Reads the whole file.
     pub fn verify(&self) -> Result<(), ManifestError> {
         let (content, trailer) = self.map.split_at(self.layout.trailer_at());
