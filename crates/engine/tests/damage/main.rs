@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 
+mod forge;
 mod scene;
 
 use scene::{ALL, Found, OTHER, Picture, Scene, put};
@@ -152,4 +153,27 @@ fn every_change_of_a_log_or_a_sealed_snapshot_is_told_and_no_wrong_byte_is_serve
 #[test]
 fn no_wrong_byte_is_served_from_a_store_whose_content_was_moved() {
     run(true, false);
+}
+
+/// Mutations of logs and of sealed snapshots by somebody who knows the format. He may have every checksum and every hash of
+/// a log made right; the head that is kept elsewhere, and the seals, tell him.
+#[test]
+fn every_forged_change_of_a_log_or_a_snapshot_is_told_by_verifying() {
+    const FORGED: u64 = 300;
+    let scene = Scene::new(false);
+    let (count, seed) = (weald_testkit::operations(FORGED), weald_testkit::seed(std::process::id().into()));
+    for number in 0..count {
+        let disk = scene.copy();
+        let what = forge::forge(&scene, &disk, &mut Luck(mix(seed ^ mix(number))));
+        let looked = std::panic::AssertUnwindSafe(|| scene.look(&disk));
+        let found = std::panic::catch_unwind(looked).unwrap_or_else(|why| {
+            eprintln!("change {number} with WEALD_SEED={seed}: {what}");
+            std::panic::resume_unwind(why)
+        });
+        assert!(
+            !found.problems.is_empty(),
+            "change {number} with WEALD_SEED={seed}, {what}: nothing is told"
+        );
+    }
+    println!("torture: mutations={count}");
 }
