@@ -210,6 +210,7 @@ pub(crate) fn bench(words: &[&str]) -> Result<()> {
 fn on(disk: Disk, scale: Scale, groups: &[&'static Group]) -> Result<(Vec<Finished>, Vec<&'static str>)> {
     let repositories = Repositories::prepare(disk.path(), scale.large)?;
     let bench = Bench { scale, disk, repositories, program: target().join("release/weald") };
+    let kept = bench.disk.names()?;
     let (mut finished, mut failed) = (Vec::new(), Vec::new());
     for group in groups {
         let begin = Instant::now();
@@ -226,6 +227,9 @@ fn on(disk: Disk, scale: Scale, groups: &[&'static Group]) -> Result<(Vec<Finish
                 failed.push(group.name);
             }
         }
+        // The next one finds the disk as this one did.
+        bench.disk.clear_but(&kept)?;
+        bench.repositories().into_iter().chain([&bench.repositories.own]).try_for_each(|one| one.prune())?;
         eprintln!("   ({:.0} s)", begin.elapsed().as_secs_f64());
     }
     Ok((finished, failed))

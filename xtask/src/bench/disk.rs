@@ -6,10 +6,14 @@
 
 use crate::run::{command, output, show};
 use anyhow::{Context, Result};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 /// Where the benchmarks keep what outlives a run (repositories) and what does not (the disks).
 pub(super) const PLACE: &str = "/var/tmp/weald-bench";
+
+/// What could not be unmounted must not be emptied.
+const REMOVE: &[&str] = &["--recursive", "--force", "--one-file-system"];
 
 /// A file system, and how it is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +86,22 @@ impl Disk {
         &self.mount
     }
 
+    /// Names of what lies in it.
+    pub(super) fn names(&self) -> Result<Vec<OsString>> {
+        std::fs::read_dir(&self.mount)?.map(|entry| Ok(entry?.file_name())).collect()
+    }
+
+    /// Unmounts what is mounted below it and removes all but these names.
+    pub(super) fn clear_but(&self, kept: &[OsString]) -> Result<()> {
+        for place in mounts_below(&self.mount)?.iter().rev().filter(|place| **place != self.mount) {
+            output(command("umount", &["--lazy"]).arg(place))?;
+        }
+        for name in self.names()?.iter().filter(|name| !kept.contains(name)) {
+            output(command("rm", REMOVE).arg(self.mount.join(name)))?;
+        }
+        Ok(())
+    }
+
     /// Removes mounts at and below it, loop devices of the image, the image, and what is left.
     fn sweep(&self) -> Result<()> {
         for place in mounts_below(&self.mount)?.iter().rev() {
@@ -95,8 +115,7 @@ impl Disk {
             std::fs::remove_file(image).context("cannot remove the image")?;
         }
         if self.mount.exists() {
-            // What could not be unmounted must not be emptied.
-            output(command("rm", &["--recursive", "--force", "--one-file-system"]).arg(&self.mount))?;
+            output(command("rm", REMOVE).arg(&self.mount))?;
         }
         Ok(())
     }

@@ -43,6 +43,13 @@ pub(super) struct Repository {
     pub(super) files: Vec<PathBuf>,
 }
 
+impl Repository {
+    /// Forgets worktrees that are no longer there.
+    pub(super) fn prune(&self) -> Result<()> {
+        output(command("git", &["worktree", "prune"]).current_dir(&self.path)).map(drop)
+    }
+}
+
 /// All of them.
 pub(super) struct Repositories {
     pub(super) medium: Repository,
