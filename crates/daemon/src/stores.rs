@@ -90,7 +90,10 @@ impl Stores {
         }
         let manifest = match self.home.checked_manifest(tree) {
             Ok(Some(manifest)) => manifest,
-            missing @ (Ok(None) | Err(HomeManifestError::Manifest(ManifestError::Damaged(_)))) => {
+            missing @ (Ok(None)
+            | Err(HomeManifestError::Manifest(
+                ManifestError::Damaged(_) | ManifestError::Version(_),
+            ))) => {
                 if let Err(damaged) = missing {
                     crate::note(format_args!("{tree}: {damaged}; it is made anew"));
                 }
