@@ -457,6 +457,8 @@ pub(crate) enum DaemonCommand {
     /// Ask mounts for what the daemon behind standard input wishes
     #[command(hide = true)]
     Ask,
+    #[command(hide = true)]
+    Tell,
     /// Bind the socket on standard input, in a mount
     #[command(hide = true)]
     Bind { path: PathBuf },

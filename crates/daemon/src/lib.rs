@@ -68,6 +68,7 @@ mod stores;
 pub mod supervisor;
 mod survey;
 mod take_in;
+pub mod teller;
 mod thinning;
 mod trash;
 pub mod upload_pack;

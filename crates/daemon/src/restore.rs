@@ -13,7 +13,7 @@ use crate::history::State;
 use crate::hold::Hold;
 use crate::protocol::{RestoreRequest, Target};
 use crate::report::{Bytes, RestoreReport, StateReport, UndoReport};
-use crate::{compare, overlook};
+use crate::{compare, overlook, teller};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -168,6 +168,7 @@ impl Entry {
             .map(|live| (live.handler.clone(), live.notifier.clone(), live.device()));
         let Some((handler, notifier, device)) = mounted else { return };
         let Some(adapter) = handler.loaded() else { return };
+        let notifier = if changed.is_empty() { notifier } else { teller::notifier(&notifier) };
         match adapter.refresh(&notifier, changed) {
             Ok(()) => Wish::Sizes { device }.ask(),
             // Unmounted meanwhile: no cache is left.

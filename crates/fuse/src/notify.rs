@@ -30,6 +30,11 @@ impl Notifier {
         Self { transport }
     }
 
+    /// The connection's transport.
+    pub fn transport(&self) -> &Arc<dyn Transport> {
+        &self.transport
+    }
+
     /// Drops cached attributes of a node, and its cached data in `offset..offset + len` (`len` 0: to the end; a
     /// negative offset: attributes only).
     pub fn invalidate_inode(&self, ino: Ino, offset: i64, len: i64) -> Result<Heard> {

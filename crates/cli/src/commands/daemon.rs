@@ -9,7 +9,7 @@ use weald_daemon::launch::{self, Launched};
 use weald_daemon::report::Stopped;
 use weald_daemon::run::{self, End};
 
-use weald_daemon::{asker, ipc, ssh_agent, supervisor};
+use weald_daemon::{asker, ipc, ssh_agent, supervisor, teller};
 use weald_model::Fault;
 
 pub(super) fn run(context: &Context, command: DaemonCommand) -> Result<Outcome, Fault> {
@@ -28,6 +28,7 @@ pub(super) fn run(context: &Context, command: DaemonCommand) -> Result<Outcome, 
             supervisor::run(&context.home, announce, resume).map(|()| Outcome::Yes)
         }
         DaemonCommand::Bind { path } => ipc::bind(&path).map(|()| Outcome::Yes),
+        DaemonCommand::Tell => teller::run().map(|()| Outcome::Yes),
         DaemonCommand::Ask => asker::run().map(|()| Outcome::Yes),
         DaemonCommand::Serve { announce } => Ok(match run::run(&context.home, announce)? {
             End::Told => Outcome::Yes,
