@@ -6,7 +6,7 @@
 //! of their descriptors (all are closed on exec) and ends with its standard input.
 //! Invariant: one wish at a time for each process; it is answered with a line of one word.
 
-use crate::{launch, locked, note, open_files, wire, writeback};
+use crate::{launch, locked, note, open_files, rings, wire, writeback};
 use serde::{Deserialize, Serialize};
 use std::io::{self, BufReader};
 use std::path::PathBuf;
@@ -28,6 +28,8 @@ pub(crate) enum Wish {
     WriteBack { path: PathBuf, device: u64 },
     /// The sizes of files that programs have open.
     Sizes { device: u64 },
+    /// A request from each CPU, so that the kernel looks into the queue of each.
+    Nudge { path: PathBuf },
     /// What a workspace has fetched of submodules, for the clone it was made from.
     Lend { git_dir: PathBuf, clone: PathBuf },
 }
@@ -57,6 +59,7 @@ impl Wish {
         match self {
             Wish::WriteBack { path, device } => writeback::flush(path, *device),
             Wish::Sizes { device } => open_files::refresh(*device),
+            Wish::Nudge { path } => rings::nudge(path),
             Wish::Lend { git_dir, clone } => submodule::lend(git_dir, clone),
         }
     }

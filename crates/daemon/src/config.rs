@@ -43,6 +43,8 @@ pub(crate) struct Config {
     pub(crate) pack: bool,
     /// Git asks over its own IPC what changed, where it can.
     pub(crate) ipc: bool,
+    /// Busy mounts are served over io_uring, too.
+    pub(crate) rings: bool,
     /// What nobody needs is given back by itself.
     pub(crate) gc: bool,
     /// Seconds between two looks for it.
@@ -103,6 +105,7 @@ impl ConfigFile {
             prefetch_bytes_max: value("fetch.prefetch_max")?.number(),
             pack: value("fetch.pack")?.is_on(),
             ipc: value("git.ipc")?.is_on(),
+            rings: value("mount.transport")?.word() == "io_uring",
             gc: value("gc.background")?.is_on(),
             gc_every_secs: value("gc.every")?.number(),
             free_bytes_min: value("disk.free_min")?.number(),

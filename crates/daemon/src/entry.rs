@@ -3,6 +3,7 @@
 //! Lock order: `travel` (held while it goes back to another state), then `life` (held over mounting and unmounting), then `loaded` (held while the log is read), then `row`,
 //! `figures` and `fault` (held for a moment). No other entry's lock is taken while one of these is held.
 
+use crate::asker::Wish;
 use crate::head::{self, Head};
 use crate::ipc_node::IpcNode;
 use crate::protocol::FaultLine;
@@ -351,6 +352,14 @@ impl Handler for LateAdapter {
 
     fn fetch(&self, request: &Request<'_>, wait: &Wait) -> Result<(), Errno> {
         self.adapter()?.fetch(request, wait)
+    }
+
+    fn may_ask_a_mount(&self) -> bool {
+        self.entry.row().repo_path.is_some_and(|path| crate::rings::may_come_from_a_mount(&path))
+    }
+
+    fn nudge(&self) {
+        Wish::Nudge { path: self.entry.row().mount_path }.ask();
     }
 
     fn ended(&self) {

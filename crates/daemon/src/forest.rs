@@ -74,7 +74,11 @@ impl Forest {
         mounts: Vec<(HeldMount, OwnedFd)>,
     ) -> Result<Arc<Self>, Fault> {
         let stores = Arc::new(Stores::open(root)?);
-        let pool = Pool::new(Limits::default()).map_err(|error| Fault::host("starting threads", &error))?;
+        // Settings that cannot be read are told by whoever goes by them next; here they ask for nothing.
+        let wanted = stores.config.read().is_ok_and(|config| config.rings);
+        let rings = crate::rings::open(wanted, &hold, &mounts);
+        let pool = Pool::with_rings(Limits::default(), rings)
+            .map_err(|error| Fault::host("starting threads", &error))?;
         let flusher =
             stores.shared.start_flusher().map_err(|error| Fault::host("starting a thread", &error))?;
         let forest = Arc::new(Self {

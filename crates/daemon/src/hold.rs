@@ -14,6 +14,7 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use weald_engine::Point;
 use weald_fuse::Mount;
@@ -77,6 +78,8 @@ impl HeldMount {
 pub(crate) enum Word {
     /// To whom goes on: these are there, with a descriptor each. To the supervisor: keep these.
     Mounts(Vec<HeldMount>),
+    /// Keep this, or it was kept: the memory of the rings, as a descriptor.
+    Rings,
     /// To whom goes on: that was all.
     All(Crashes),
     /// To the supervisor: a mount is gone.
@@ -199,17 +202,21 @@ pub(crate) struct Hold {
     /// The supervisor is gone; said once.
     alone: AtomicBool,
     crashes: Crashes,
+    /// The memory of the rings of the daemon before.
+    rings: Mutex<Option<OwnedFd>>,
 }
 
 impl Hold {
     /// Takes over from a supervisor: what it holds, and how it went so far.
     pub(crate) fn take_over(line: Line) -> io::Result<(Self, Vec<(HeldMount, OwnedFd)>)> {
-        let mut mounts = Vec::new();
+        let (mut mounts, mut rings) = (Vec::new(), None);
         loop {
             match line.receive()? {
                 Some((Word::Mounts(some), descriptors)) => mounts.extend(some.into_iter().zip(descriptors)),
+                Some((Word::Rings, mut descriptors)) => rings = descriptors.pop(),
                 Some((Word::All(crashes), _)) => {
-                    return Ok((Self { line: Some(line), alone: AtomicBool::new(false), crashes }, mounts));
+                    let (alone, rings) = (AtomicBool::new(false), Mutex::new(rings));
+                    return Ok((Self { line: Some(line), alone, crashes, rings }, mounts));
                 }
                 Some(_) => {}
                 None => return Err(io::ErrorKind::UnexpectedEof.into()),
@@ -225,6 +232,16 @@ impl Hold {
     /// True while somebody would go on with the mounts.
     pub(crate) fn is_supervised(&self) -> bool {
         self.line.is_some() && !self.alone.load(Ordering::Relaxed)
+    }
+
+    /// The memory of the rings of the daemon before; once.
+    pub(crate) fn take_rings(&self) -> Option<OwnedFd> {
+        crate::locked(&self.rings).take()
+    }
+
+    /// The memory of the rings, without which no other daemon could go on with mounts that have joined.
+    pub(crate) fn keep_rings(&self, memory: BorrowedFd<'_>) {
+        self.tell(&Word::Rings, &[memory]);
     }
 
     /// A mount was made.

@@ -60,6 +60,7 @@ mod removal;
 mod rename;
 mod reserve;
 mod restore;
+mod rings;
 mod rules;
 mod sealer;
 mod sources;

@@ -142,6 +142,9 @@ impl Forest {
             }
         });
         let member = self.pool.add(connection, on_end).map_err(host)?;
+        if matches!(handing, Handing::GoneOn) {
+            self.pool.resume(member).map_err(host)?;
+        }
         Ok(Live { mount, member, handler, notifier, end })
     }
 

@@ -436,6 +436,9 @@ pub struct Status {
     pub sealing: Option<SealingReport>,
     /// What was given back by itself since the daemon began.
     pub reclaimed: Option<ReclaimedReport>,
+    /// Mounts that are served over io_uring, too; None when none ever is.
+    #[serde(default)]
+    pub over_io_uring: Option<u64>,
     /// A supervisor goes on with the mounts when the daemon ends.
     pub is_supervised: bool,
     /// Daemons before this one that ended without being told to, since the supervisor began.

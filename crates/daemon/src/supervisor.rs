@@ -121,12 +121,15 @@ struct Ended {
 #[derive(Default)]
 struct Held {
     mounts: Vec<(HeldMount, OwnedFd)>,
+    /// The memory of the daemon's rings.
+    rings: Option<OwnedFd>,
     crashes: Crashes,
 }
 
 impl Held {
-    fn hear(&mut self, word: Word, descriptors: Vec<OwnedFd>) {
+    fn hear(&mut self, word: Word, mut descriptors: Vec<OwnedFd>) {
         match word {
+            Word::Rings => self.rings = descriptors.pop(),
             Word::Mounts(some) => self.mounts.extend(some.into_iter().zip(descriptors)),
             Word::Gone { mount_id } => self.mounts.retain(|(mount, _)| mount.id() != mount_id),
             Word::Restoring { mount_id, from } => {
@@ -140,6 +143,9 @@ impl Held {
 
     fn send(&self, line: &Line) -> io::Result<()> {
         line.send_mounts(&self.mounts)?;
+        if let Some(rings) = &self.rings {
+            line.send(&Word::Rings, &[rings.as_fd()])?;
+        }
         line.send(&Word::All(self.crashes), &[])
     }
 

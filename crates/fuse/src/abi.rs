@@ -189,6 +189,8 @@ pub mod init {
     pub const INIT_EXT: u64 = 1 << 30;
     /// RESEND may be asked for.
     pub const HAS_RESEND: u64 = 1 << 39;
+    /// Requests may be taken over io_uring.
+    pub const OVER_IO_URING: u64 = 1 << 41;
 }
 
 /// Bits of `fuse_setattr_in.valid`.

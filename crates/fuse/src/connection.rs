@@ -10,7 +10,7 @@ use crate::transport::{Sent, Transport};
 use crate::waiting::Waits;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use weald_model::{Errno, Result, Wait};
 
 /// Pages of one request: 256 of 4 KiB, the kernel's own ceiling unless `fs.fuse.max_pages_limit` is raised.
@@ -79,6 +79,12 @@ pub trait Handler: Send + Sync {
         let _ = (request, wait);
         Err(Errno::Io)
     }
+    /// Whether to answer may take a request to a mount of this process, such as one the content comes from.
+    fn may_ask_a_mount(&self) -> bool {
+        false
+    }
+    /// Has another process make a request of this mount from each CPU, and returns when they are answered.
+    fn nudge(&self) {}
     /// The mount is gone: the kernel holds no reference any more.
     fn ended(&self);
 }
@@ -94,6 +100,17 @@ pub enum Served {
     Gone,
 }
 
+/// What became of a request before anything is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Prepared {
+    /// The answer is whole.
+    Reply,
+    /// Nothing is to be answered.
+    Silence,
+    /// Content must be fetched first.
+    Unfetched,
+}
+
 /// One connection.
 pub struct Connection {
     transport: Arc<dyn Transport>,
@@ -101,26 +118,36 @@ pub struct Connection {
     caching: Caching,
     /// Flags in force; 0 before INIT, and in a process that took the connection over.
     flags: AtomicU64,
+    /// The kernel takes requests over io_uring, too.
+    offers_rings: AtomicBool,
     waits: Waits,
     /// Tells requests of this mount from those of others.
-    mount: u16,
+    mount: u64,
 }
 
 impl Connection {
     /// Joins a transport and a file system.
     pub fn new(transport: Arc<dyn Transport>, handler: Arc<dyn Handler>, caching: Caching) -> Self {
-        Self { transport, handler, caching, flags: AtomicU64::new(0), waits: Waits::default(), mount: 0 }
+        Self {
+            transport,
+            handler,
+            caching,
+            flags: AtomicU64::new(0),
+            offers_rings: AtomicBool::new(false),
+            waits: Waits::default(),
+            mount: 0,
+        }
     }
 
     /// Numbers requests such that those of the next 65,535 mounts have other numbers: the kernel begins anew in each.
     #[must_use]
     pub fn of_mount(self, mount_id: u64) -> Self {
-        Self { mount: mount_id as u16, ..self }
+        Self { mount: mount_id, ..self }
     }
 
     /// What the log calls a request. The kernel's numbers are even.
     fn number(&self, unique: u64) -> u64 {
-        (unique & !abi::UNIQUE_RESEND) >> 1 << 16 | u64::from(self.mount)
+        (unique & !abi::UNIQUE_RESEND) >> 1 << 16 | self.mount & 0xffff
     }
 
     /// The transport.
@@ -138,6 +165,21 @@ impl Connection {
         self.flags.load(Ordering::Acquire)
     }
 
+    /// The kernel's id of the mount, or 0.
+    pub(crate) fn mount_id(&self) -> u64 {
+        self.mount
+    }
+
+    /// Whether the kernel said that it takes requests over io_uring, too.
+    pub(crate) fn offers_rings(&self) -> bool {
+        self.offers_rings.load(Ordering::Acquire)
+    }
+
+    /// Takes it for true.
+    pub(crate) fn assume_rings(&self) {
+        self.offers_rings.store(true, Ordering::Release);
+    }
+
     /// The requests that wait.
     pub(crate) fn waits(&self) -> &Waits {
         &self.waits
@@ -145,16 +187,37 @@ impl Connection {
 
     /// Answers a message that could not be decoded. `reply` is scratch space.
     pub fn refuse(&self, malformed: Malformed, reply: &mut Reply) -> Served {
+        match self.prepare_refusal(malformed, reply) {
+            Prepared::Reply => self.send(reply),
+            Prepared::Silence | Prepared::Unfetched => Served::Done,
+        }
+    }
+
+    /// Makes the answer to a message that could not be decoded.
+    pub(crate) fn prepare_refusal(&self, malformed: Malformed, reply: &mut Reply) -> Prepared {
         match malformed {
-            Malformed::Short(header) if wants_reply(header.opcode) => {
-                self.send_error(&header, Errno::Invalid, reply)
-            }
-            Malformed::Short(_) | Malformed::NoHeader => Served::Done,
+            Malformed::Short(header) if wants_reply(header.opcode) => fail(&header, Errno::Invalid, reply),
+            Malformed::Short(_) | Malformed::NoHeader => Prepared::Silence,
         }
     }
 
     /// Answers one request. `reply` is scratch space.
     pub fn serve(&self, request: &Request<'_>, reply: &mut Reply) -> Served {
+        match self.prepare(request, reply) {
+            Prepared::Silence => return Served::Done,
+            Prepared::Unfetched => return Served::Unfetched,
+            Prepared::Reply => {}
+        }
+        match self.transport.send(reply.message()) {
+            Sent::Taken | Sent::Unwanted => Served::Done,
+            // The kernel still waits for an answer it understands.
+            Sent::Refused => self.send_error(&request.header, Errno::Io, reply),
+            Sent::Gone => Served::Gone,
+        }
+    }
+
+    /// Carries one request out and makes the answer in `reply`; sends nothing.
+    pub(crate) fn prepare(&self, request: &Request<'_>, reply: &mut Reply) -> Prepared {
         let number = self.number(request.header.unique);
         let request = &Request { header: Header { request: number, ..request.header }, ..*request };
         let header = &request.header;
@@ -171,40 +234,49 @@ impl Connection {
                 .unwrap_or(Err(Errno::Io)),
         };
         if !wants_reply(header.opcode) {
-            return Served::Done;
+            return Prepared::Silence;
         }
-        let message = match outcome {
-            Ok(()) => reply.finish(header.unique),
-            Err(Errno::Unfetched) => return Served::Unfetched,
-            Err(error) => return self.send_error(header, error, reply),
-        };
-        match self.transport.send(message) {
-            Sent::Taken | Sent::Unwanted => Served::Done,
-            // The kernel still waits for an answer it understands.
-            Sent::Refused => self.send_error(header, Errno::Io, reply),
-            Sent::Gone => Served::Gone,
+        match outcome {
+            Ok(()) => {
+                reply.finish(header.unique);
+                Prepared::Reply
+            }
+            Err(Errno::Unfetched) => Prepared::Unfetched,
+            Err(error) => fail(header, error, reply),
         }
     }
 
     /// Answers a request that could not be answered before content was fetched. Blocks until that is here.
     pub(crate) fn serve_waiting(&self, request: &Request<'_>, wait: &Wait, reply: &mut Reply) -> Served {
+        match self.prepare_waiting(request, wait, reply) {
+            Prepared::Reply => self.send(reply),
+            Prepared::Silence | Prepared::Unfetched => Served::Done,
+        }
+    }
+
+    /// The same, without sending. Never "unfetched".
+    pub(crate) fn prepare_waiting(&self, request: &Request<'_>, wait: &Wait, reply: &mut Reply) -> Prepared {
         for _ in 0..FETCHES_MAX {
             let fetched = catch_unwind(AssertUnwindSafe(|| self.handler.fetch(request, wait)));
             if let Err(error) = fetched.unwrap_or(Err(Errno::Io)) {
-                return self.send_error(&request.header, error, reply);
+                return fail(&request.header, error, reply);
             }
-            match self.serve(request, reply) {
-                Served::Unfetched => {}
-                served => return served,
+            match self.prepare(request, reply) {
+                Prepared::Unfetched => {}
+                prepared => return prepared,
             }
         }
-        self.send_error(&request.header, Errno::Io, reply)
+        fail(&request.header, Errno::Io, reply)
     }
 
     /// Answers with an error.
     pub(crate) fn send_error(&self, header: &Header, error: Errno, reply: &mut Reply) -> Served {
-        reply.start();
-        match self.transport.send(reply.fail(header.unique, error)) {
+        fail(header, error, reply);
+        self.send(reply)
+    }
+
+    fn send(&self, reply: &Reply) -> Served {
+        match self.transport.send(reply.message()) {
             Sent::Gone => Served::Gone,
             Sent::Taken | Sent::Unwanted | Sent::Refused => Served::Done,
         }
@@ -218,6 +290,7 @@ impl Connection {
         let caching = if self.caching == Caching::WriteBack { init::WRITEBACK_CACHE } else { 0 };
         let flags = offered & (FLAGS_WANTED | caching | init::INIT_EXT);
         self.flags.store(flags, Ordering::Release);
+        self.offers_rings.store(offered & init::OVER_IO_URING != 0, Ordering::Release);
         reply.init(&InitOut {
             minor: abi::MINOR.min(init.minor),
             max_readahead: init.max_readahead.max(WRITE_BYTES_MAX),
@@ -229,6 +302,13 @@ impl Connection {
         });
         Ok(())
     }
+}
+
+/// Makes the answer of a failure.
+pub(crate) fn fail(header: &Header, error: Errno, reply: &mut Reply) -> Prepared {
+    reply.start();
+    reply.fail(header.unique, error);
+    Prepared::Reply
 }
 
 fn wants_reply(opcode: u32) -> bool {

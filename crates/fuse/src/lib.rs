@@ -4,7 +4,7 @@
 //! [`connection::Handler`] (for workspaces: [`adapter::Adapter`]), [`reply`] encodes the answer, the transport
 //! writes it. [`pool`] has the threads for all mounts; [`mount`] makes and unmakes them; [`notify`] invalidates.
 //!
-//! Invariants: no unsafe code; bytes from the kernel are checked before use; no workspace logic here.
+//! Invariants: no unsafe code but in [`transport::uring`]; bytes from the kernel are checked before use; no workspace logic here.
 
 pub mod abi;
 pub mod adapter;
@@ -25,3 +25,4 @@ pub use mount::{Access, Mount, MountOptions, Mounted, Unmount, Unmounted};
 pub use notify::{Heard, Notifier};
 pub use pool::{Limits, MemberId, OnEnd, Pool};
 pub use transport::dev::Device;
+pub use transport::uring::Rings;

@@ -21,13 +21,14 @@ use crate::connection::{BUFFER_BYTES, Connection, Served};
 use crate::reply::Reply;
 use crate::request::{Operation, Request};
 use crate::transport::Received;
+use crate::transport::uring::Rings;
 use crate::wake::Wake;
 use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -63,6 +64,7 @@ pub struct Pool {
 }
 
 struct Shared {
+    rings: Option<Arc<Rings>>,
     epoll: OwnedFd,
     stop: OwnedFd,
     stopping: AtomicBool,
@@ -84,7 +86,9 @@ struct Shared {
 
 struct Member {
     id: MemberId,
-    connection: Connection,
+    connection: Arc<Connection>,
+    /// Requests until it joins the rings.
+    until_busy: AtomicU32,
     on_end: Mutex<Option<OnEnd>>,
     /// The next request wakes a thread. A hint: it may lag behind, towards one wake-up too many.
     armed: AtomicBool,
@@ -95,13 +99,25 @@ struct Member {
 
 impl Member {
     fn new(id: MemberId, connection: Connection, on_end: OnEnd) -> Self {
-        let on_end = Mutex::new(Some(on_end));
-        Self { id, connection, on_end, armed: true.into(), active: 0.into(), removed: false.into() }
+        let (connection, on_end) = (Arc::new(connection), Mutex::new(Some(on_end)));
+        let until_busy = BUSY_REQUESTS.into();
+        Self {
+            id,
+            connection,
+            until_busy,
+            on_end,
+            armed: true.into(),
+            active: 0.into(),
+            removed: false.into(),
+        }
     }
 }
 
 /// Requests of one connection before others get their turn: under a millisecond, at one more epoll round in 64.
 const TURN_REQUESTS: u32 = 64;
+
+/// Requests of a mount after which it is busy: a shell that enters a directory makes a dozen.
+const BUSY_REQUESTS: u32 = 100;
 
 /// How long a thread looks for the next request before it sleeps, while CPUs are kept awake.
 const LOOK: Duration = Duration::from_micros(30);
@@ -112,7 +128,13 @@ const STOP: u64 = 0;
 impl Pool {
     /// Starts the first thread.
     pub fn new(limits: Limits) -> io::Result<Self> {
+        Self::with_rings(limits, None)
+    }
+
+    /// The same; mounts that become busy join the rings.
+    pub fn with_rings(limits: Limits, rings: Option<Arc<Rings>>) -> io::Result<Self> {
         let shared = Arc::new(Shared {
+            rings,
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
             stop: eventfd(0, EventfdFlags::CLOEXEC)?,
             stopping: AtomicBool::new(false),
@@ -151,6 +173,16 @@ impl Pool {
         Ok(id)
     }
 
+    /// Goes on with a connection that another process served, over its rings if it had joined them.
+    pub fn resume(&self, id: MemberId) -> io::Result<()> {
+        let (Some(rings), Some(member)) = (&self.shared.rings, self.shared.member(id.0)) else {
+            return Ok(());
+        };
+        // It was not this process that was told what the kernel can; joining in vain costs nothing.
+        member.connection.assume_rings();
+        rings.resume(id.0, &member.connection)
+    }
+
     /// Stops serving a connection. Its descriptor is closed when the last request in answer is done and the caller's
     /// own references are dropped; a mount that still exists then answers ENOTCONN. False when it was gone already.
     pub fn remove(&self, id: MemberId) -> bool {
@@ -176,6 +208,11 @@ impl Pool {
         members.values().map(|member| member.connection.waits().count()).sum()
     }
 
+    /// Connections served over io_uring, too; None without rings.
+    pub fn joined(&self) -> Option<usize> {
+        self.shared.rings.as_ref().map(|rings| rings.joined())
+    }
+
     /// Threads alive now.
     pub fn threads(&self) -> usize {
         self.shared.threads.load(Ordering::Relaxed)
@@ -193,6 +230,7 @@ impl Pool {
             let _parked = self.shared.parked.lock().unwrap_or_else(PoisonError::into_inner);
             self.shared.fetch.notify_all();
         }
+        self.shared.rings.iter().for_each(|rings| rings.stop());
         let running =
             std::mem::take(&mut *self.shared.running.lock().unwrap_or_else(PoisonError::into_inner));
         let own = thread::current().id();
@@ -246,9 +284,23 @@ impl Shared {
         let member = self.members.write().unwrap_or_else(PoisonError::into_inner).remove(&id.0)?;
         member.removed.store(true, Ordering::Release);
         member.connection.waits().close();
+        self.rings.iter().for_each(|rings| rings.leave(id.0));
         // Fails when it never was added; then there is nothing to take away.
         let _ = epoll::delete(&self.epoll, member.connection.transport().descriptor());
         Some(member)
+    }
+
+    /// Counts a request; a mount that had many joins the rings.
+    fn count(&self, member: &Member) {
+        let Some(rings) = &self.rings else { return };
+        // The number wraps around after the join, which is once.
+        if member.until_busy.fetch_sub(1, Ordering::Relaxed) == 1
+            && member.connection.offers_rings()
+            && !member.connection.handler().may_ask_a_mount()
+        {
+            // Without memory for a thread it stays where it is.
+            let _ = rings.join(member.id.0, &member.connection);
+        }
     }
 
     /// Lets the next request wake a thread.
@@ -379,7 +431,10 @@ impl Worker {
                 break;
             }
             let served = match self.receive(shared, member) {
-                Received::Request(count) => self.answer(shared, member, count),
+                Received::Request(count) => {
+                    shared.count(member);
+                    self.answer(shared, member, count)
+                }
                 Received::Empty => break,
                 Received::Gone => Served::Gone,
             };

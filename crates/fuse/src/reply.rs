@@ -73,6 +73,11 @@ impl Reply {
         self.header(code, 0)
     }
 
+    /// The whole message, after one of the above.
+    pub(crate) fn message(&self) -> &[u8] {
+        &self.bytes
+    }
+
     fn header(&mut self, error: i32, unique: u64) -> &[u8] {
         let len =
             u32::try_from(self.bytes.len()).expect("replies are bounded by max_write and the page count");

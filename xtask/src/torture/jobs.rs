@@ -97,6 +97,19 @@ pub(super) const JOBS: &[Job] = &[
         },
     },
     Job {
+        name: "kill-io-uring",
+        does: "the same to workspaces over io_uring: nobody waits, nothing is made twice (root)",
+        unit: "kills",
+        target: 2_000,
+        program: Program::Tests {
+            package: "weald-cli",
+            filter: "binary(rings) & test(after_a_kill)",
+            environment: &[("WEALD_KILLS", "500")],
+            release: false,
+            prepare: nothing,
+        },
+    },
+    Job {
         name: "stress",
         does: "a hundred workspaces written, forked, restored, removed, collected and committed in at once",
         unit: "seconds",

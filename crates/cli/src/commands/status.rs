@@ -30,6 +30,9 @@ pub(super) fn run(context: &Context) -> Result<Outcome, Fault> {
         ),
         ("memory", words::size(status.memory_bytes)),
     ]);
+    if let Some(count) = status.over_io_uring {
+        output::facts(&[("io_uring", words::count(count, "busy workspace"))]);
+    }
     if let Some(sealing) = &status.sealing {
         let what = format!("snapshot {} of {}", sealing.snapshot, words::harmless(&sealing.workspace));
         output::facts(&[("sealing", format!("{what}, {} so far", words::size(sealing.bytes)))]);

@@ -103,6 +103,11 @@ impl Home {
             std::fs::create_dir(&path).unwrap();
             std::os::unix::fs::chown(&path, Some(uid), Some(uid)).unwrap();
         }
+        // Every test of a workspace can be run over another transport.
+        if let Some(transport) = std::env::var_os("WEALD_TRANSPORT") {
+            let text = format!("[mount]\ntransport = {transport:?}\n");
+            std::fs::write(dir.path().join("home/config.toml"), text).unwrap();
+        }
         Self { dir, uid }
     }
 

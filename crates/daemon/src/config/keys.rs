@@ -17,6 +17,8 @@ pub(crate) enum Kind {
     Span(u64, u64),
     /// A size in bytes, as text like `10GB`.
     Size,
+    /// One of these words.
+    Choice(&'static [&'static str]),
 }
 
 /// A value.
@@ -26,6 +28,7 @@ pub(crate) enum Value {
     Count(u64),
     Span(u64),
     Size(u64),
+    Choice(&'static str),
 }
 
 /// A setting.
@@ -125,6 +128,12 @@ pub(crate) const KEYS: &[Key] = &[
         about: "new workspaces: git asks over its own IPC what changed where it can (git 2.55), not by a program",
     },
     Key {
+        name: "mount.transport",
+        kind: Kind::Choice(&["auto", "dev", "io_uring"]),
+        default: Value::Choice("auto"),
+        about: "how busy mounts talk to the kernel, from the daemon's next start: auto is dev (`/dev/fuse`)",
+    },
+    Key {
         name: "disk.free_min",
         kind: Kind::Size,
         default: Value::Size(FREE_BYTES_MIN),
@@ -166,6 +175,7 @@ impl Key {
             Kind::Count(_) => text.parse().map(Value::Count).map_err(|_| "it is a number".to_owned()),
             Kind::Span(..) => words::span(text).map(Value::Span),
             Kind::Size => words::size(text).map(Value::Size),
+            Kind::Choice(words) => choice(words, text),
         };
         value.and_then(|value| self.check(value)).map_err(|why| {
             let text = text.escape_debug();
@@ -189,6 +199,7 @@ impl Key {
             }
             Kind::Span(..) => Value::Span(words::span(item.as_str().ok_or("it is text like \"10m\"")?)?),
             Kind::Size => Value::Size(words::size(item.as_str().ok_or("it is text like \"10GB\"")?)?),
+            Kind::Choice(words) => choice(words, item.as_str().unwrap_or_default())?,
         };
         self.check(value)
     }
@@ -210,10 +221,19 @@ impl Value {
         self == Value::Switch(true)
     }
 
+    /// The word of a choice.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Value::Choice(word) => word,
+            _ => "",
+        }
+    }
+
     /// The number, the seconds or the bytes.
     pub(crate) fn number(self) -> u64 {
         match self {
             Value::Switch(on) => u64::from(on),
+            Value::Choice(_) => 0,
             Value::Count(number) | Value::Span(number) | Value::Size(number) => number,
         }
     }
@@ -225,6 +245,7 @@ impl Value {
             Value::Count(number) => i64::try_from(number).unwrap_or(i64::MAX).into(),
             Value::Span(seconds) => words::span_text(seconds).into(),
             Value::Size(bytes) => words::size_text(bytes).into(),
+            Value::Choice(word) => word.into(),
         }
     }
 
@@ -235,6 +256,13 @@ impl Value {
             Value::Count(number) => number.into(),
             Value::Span(seconds) => words::span_text(seconds).into(),
             Value::Size(bytes) => words::size_text(bytes).into(),
+            Value::Choice(word) => word.into(),
         }
     }
+}
+
+/// The word that was meant.
+fn choice(words: &[&'static str], text: &str) -> Result<Value, String> {
+    let found = words.iter().find(|word| **word == text);
+    found.map(|word| Value::Choice(word)).ok_or_else(|| format!("it is one of {}", words.join(", ")))
 }

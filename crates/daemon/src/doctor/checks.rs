@@ -48,8 +48,41 @@ impl Forest {
 
     pub(super) fn check_config(&self, chart: &mut Chart) {
         chart.looked();
-        if let Err(fault) = self.stores.config.read() {
-            chart.fault("config", "", &fault);
+        match self.stores.config.read() {
+            Ok(config) => self.check_transport(config.rings, chart),
+            Err(fault) => chart.fault("config", "", &fault),
+        }
+    }
+
+    /// Whether mounts talk to the kernel as the settings say.
+    fn check_transport(&self, wants_rings: bool, chart: &mut Chart) {
+        const ENABLE: &str = "echo Y | sudo tee /sys/module/fuse/parameters/enable_uring";
+        chart.looked();
+        let joined = self.pool.joined();
+        match weald_fuse::transport::uring::is_enabled() {
+            Some(false) if joined.is_some_and(|count| count > 0) => {
+                let message = "io_uring was turned off while mounts use it: programs in them may wait";
+                chart.note("transport", Severity::Error, message, ENABLE);
+            }
+            None if wants_rings => {
+                let message =
+                    "mount.transport is io_uring, which this kernel does not know for FUSE (Linux 6.14 does)";
+                chart.note("transport", Severity::Warning, message, "weald config mount.transport auto");
+            }
+            Some(false) if wants_rings => {
+                let message = "mount.transport is io_uring, which the kernel does not allow: mounts are served over /dev/fuse";
+                chart.note(
+                    "transport",
+                    Severity::Warning,
+                    message,
+                    format!("{ENABLE}; weald daemon restart"),
+                );
+            }
+            Some(true) if wants_rings && joined.is_none() => {
+                let message = "mount.transport is io_uring, but was not when the daemon started";
+                chart.note("transport", Severity::Warning, message, "weald daemon restart");
+            }
+            _ => {}
         }
     }
 

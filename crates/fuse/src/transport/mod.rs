@@ -1,8 +1,9 @@
-//! How requests arrive and replies leave. One transport today, [`dev`]; io_uring is to be a second one.
+//! How requests arrive and replies leave: [`dev`], and beside it [`uring`] for busy mounts.
 //!
 //! Invariant: a transport knows bytes, never what is in them. [`crate::pool`] drives it.
 
 pub mod dev;
+pub mod uring;
 
 use std::os::fd::BorrowedFd;
 
