@@ -206,6 +206,26 @@ impl Entry {
         }
     }
 
+    /// Lets go of one that somebody still used when it was removed. True when it is to be tried again.
+    pub(crate) fn unload_late(&self, stores: &Stores) -> bool {
+        if self.state() == State::Active {
+            return false;
+        }
+        let users = match self.loaded.try_lock() {
+            Ok(loaded) => loaded.as_ref().map(Arc::strong_count),
+            Err(_) => return true,
+        };
+        let Some(users) = users else { return false };
+        let Some(life) = self.life.try_lock().ok().filter(|life| life.mount.is_none() && users == 1) else {
+            return true;
+        };
+        if self.state() != State::Active {
+            self.unload(stores);
+        }
+        drop(life);
+        false
+    }
+
     /// What is in it. One that is not loaded is read once and let go again, so that a list of many idle workspaces
     /// leaves no memory behind.
     pub(crate) fn figures(&self, stores: &Stores) -> Result<Figures, Fault> {
@@ -368,3 +388,7 @@ impl Handler for LateAdapter {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "entry_tests.rs"]
+mod tests;

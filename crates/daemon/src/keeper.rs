@@ -47,6 +47,9 @@ struct Rhythm {
     quiet: Duration,
 }
 
+/// How long a removed workspace that somebody still used stays in memory before that is looked at again.
+const UNLOAD_PAUSE: Duration = Duration::from_secs(2);
+
 impl Keeper {
     /// Tells that workspaces changed. Never blocks for long.
     pub(crate) fn changed(&self, ids: &[WorkspaceId]) {
@@ -85,11 +88,14 @@ impl Keeper {
     fn run(&self, forest: &Weak<Forest>) {
         let mut pending: HashMap<WorkspaceId, Pending> = HashMap::new();
         let mut rhythm = None;
+        let mut unload_at = None;
         loop {
             let due = rhythm.and_then(|rhythm| pending.values().map(|one| one.due(rhythm).0).min());
+            let due = due.into_iter().chain(unload_at).min();
             let Some(news) = self.wait(due) else { return };
             let Some(forest) = forest.upgrade() else { return };
             forest.make_room();
+            unload_at = forest.unload_removed().then(|| Instant::now() + UNLOAD_PAUSE);
             let now = Instant::now();
             for id in news {
                 pending.entry(id).or_insert(Pending { since: now, last_change: now }).last_change = now;
@@ -163,6 +169,12 @@ fn settings(forest: &Forest) -> Option<Config> {
 }
 
 impl Forest {
+    /// Lets go of removed workspaces that could not be let go of then. True when some are left.
+    fn unload_removed(&self) -> bool {
+        let removed = self.all().into_iter().filter(|entry| entry.state() != State::Active);
+        removed.filter(|entry| entry.unload_late(&self.stores)).count() > 0
+    }
+
     /// Takes an automatic snapshot, unless the last one shows the present, and drops those that are too many.
     fn keep(&self, id: WorkspaceId, occasion: Occasion, config: &Config) -> Result<(), Fault> {
         self.open_for_work()?;
