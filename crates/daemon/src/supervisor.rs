@@ -197,6 +197,9 @@ fn start(home: &Path, announces: bool, line: Line) -> io::Result<Child> {
     let mut command = Command::new(launch::own_program());
     let (agent, link) = ssh_agent::variable(home);
     command.args(["daemon", "serve"]).env("WEALD_HOME", home).env(agent, link);
+    // mallopt(3): glibc has eight heaps for each CPU otherwise, and what many threads freed stays in them.
+    let heaps = std::thread::available_parallelism().map_or(2, usize::from).max(2);
+    command.env("MALLOC_ARENA_MAX", heaps.to_string());
     command.stdin(Stdio::from(line.into_descriptor()));
     match announces {
         true => command.arg("--announce"),
