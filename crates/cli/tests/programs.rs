@@ -7,7 +7,9 @@
 mod support;
 
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -226,4 +228,124 @@ fn a_watch_of_a_tree_is_told_what_editors_and_tools_do() {
     ] {
         assert!(saw(name, kind), "{name} {kind:?}: {seen:?}");
     }
+}
+
+/// A tree as a language server knows it: it watches each directory, lists a new one once it has its watch, and hears the rest.
+struct Server {
+    root: PathBuf,
+    watch: OwnedFd,
+    /// The directory of each watch.
+    watched: BTreeMap<i32, PathBuf>,
+    files: BTreeSet<PathBuf>,
+    changed: BTreeSet<PathBuf>,
+}
+
+impl Server {
+    fn new(root: &Path) -> Self {
+        let watch = inotify::init(CreateFlags::NONBLOCK).unwrap();
+        let (watched, files, changed) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
+        let mut server = Self { root: root.to_owned(), watch, watched, files, changed };
+        server.begin(root);
+        server
+    }
+
+    fn begin(&mut self, dir: &Path) {
+        let kinds = WatchFlags::CREATE | WatchFlags::CLOSE_WRITE | WatchFlags::MOVE | WatchFlags::DELETE;
+        // It may be gone again.
+        let Ok(number) = inotify::add_watch(&self.watch, dir, kinds) else { return };
+        self.watched.insert(number, dir.to_owned());
+        for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+            self.came(&entry.path());
+        }
+    }
+
+    fn came(&mut self, path: &Path) {
+        if path.ends_with(".git") {
+            return;
+        }
+        match fs::symlink_metadata(path) {
+            Ok(found) if found.is_dir() => self.begin(path),
+            Ok(_) => drop(self.files.insert(path.to_owned())),
+            Err(_) => {}
+        }
+    }
+
+    fn went(&mut self, path: &Path) {
+        self.files.retain(|file| !file.starts_with(path));
+        let below = self.watched.iter().filter(|(_, dir)| dir.starts_with(path));
+        for number in below.map(|(number, _)| *number).collect::<Vec<_>>() {
+            // One that is gone has ended by itself.
+            let _ = inotify::remove_watch(&self.watch, number);
+            self.watched.remove(&number);
+        }
+    }
+
+    /// Hears everything there is to hear, then knows the tree as it is.
+    fn hear(&mut self) {
+        let mut buffer = [std::mem::MaybeUninit::uninit(); 16 << 10];
+        let mut heard = Vec::new();
+        loop {
+            let watch = self.watch.try_clone().unwrap();
+            let mut reader = inotify::Reader::new(&watch, &mut buffer);
+            while let Ok(event) = reader.next() {
+                let name = event.file_name().map(|name| name.to_str().unwrap().to_owned());
+                heard.push((event.wd(), name.unwrap_or_default(), event.events()));
+            }
+            if heard.is_empty() {
+                return;
+            }
+            for (number, name, kinds) in heard.drain(..) {
+                assert!(!kinds.contains(ReadFlags::QUEUE_OVERFLOW), "more than the kernel keeps");
+                let Some(path) = self.watched.get(&number).map(|dir| dir.join(&name)) else { continue };
+                if kinds.intersects(ReadFlags::DELETE | ReadFlags::MOVED_FROM) {
+                    self.went(&path);
+                }
+                if kinds.intersects(ReadFlags::CREATE | ReadFlags::MOVED_TO) {
+                    self.came(&path);
+                }
+                if kinds.contains(ReadFlags::CLOSE_WRITE) {
+                    self.changed.insert(path);
+                }
+            }
+        }
+    }
+
+    #[track_caller]
+    fn knows_all(&mut self) {
+        self.hear();
+        let line = format!("find '{}' -name .git -prune -o ! -type d -print", self.root.display());
+        let listed = Command::new("sh").args(["-c", &line]).output().unwrap();
+        let there: BTreeSet<PathBuf> =
+            String::from_utf8(listed.stdout).unwrap().lines().map(PathBuf::from).collect();
+        assert_eq!(self.files, there);
+    }
+}
+
+#[test]
+fn a_language_server_that_watches_a_tree_knows_it_after_whatever_git_and_tools_do() {
+    let home = Home::new();
+    let repo = home.repo("tool");
+    home.weald(&["create", repo.to_str().unwrap(), "ws"]).ok();
+    let root = home.at("ws");
+    let mut server = Server::new(&root);
+    server.knows_all();
+    home.run(
+        &root,
+        "mkdir -p a/b/c; for i in 1 2 3 4 5 6 7 8 9; do echo $i > a/b/c/$i.ts; echo $i > a/$i.ts; done",
+    )
+    .ok();
+    server.knows_all();
+    home.run(&root, "git add .; git commit -qm files; git switch -q -c other; mv a moved; rm moved/1.ts; echo new > moved/b/new.ts").ok();
+    server.knows_all();
+    home.run(&root, "git add -A; git commit -qm moved; git switch -q -").ok();
+    server.knows_all();
+    home.run(&root, "echo more >> a/2.ts").ok();
+    server.knows_all();
+    assert!(server.changed.contains(&root.join("a/2.ts")), "{:?}", server.changed);
+    home.run(&root, "git stash -q; git switch -q other; git stash pop -q || true; git reset -q --hard; git clean -fdxq; rm -r moved/b").ok();
+    server.knows_all();
+    // The daemon ends meanwhile: watches are the kernel's.
+    home.signal_daemon(rustix::process::Signal::KILL);
+    home.run(&root, "mkdir -p deep/er; echo late > deep/er/late.ts; mv deep shallow").ok();
+    server.knows_all();
 }
