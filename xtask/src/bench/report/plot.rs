@@ -11,7 +11,7 @@ const WIDTH: f64 = 1000.0;
 /// Where the scale begins and ends from left to right, and what it shows there.
 const LEFT: f64 = 430.0;
 const RIGHT: f64 = 970.0;
-const LOWEST: f64 = 0.01;
+const LOWEST: f64 = 0.003;
 const HIGHEST: f64 = 100.0;
 const LINE_HEIGHT: f64 = 20.0;
 const HEAD_HEIGHT: f64 = 62.0;
@@ -116,7 +116,7 @@ fn across(ratio: f64) -> f64 {
 /// The lines of the scale and what they mean, over so many rows.
 fn scale(body: &mut String, first: f64, rows: usize) {
     let end = first + rows as f64 * LINE_HEIGHT;
-    for ratio in [0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0] {
+    for ratio in [0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0] {
         let x = across(ratio);
         let colour = if ratio == 1.0 { "#888888" } else { "#e4e4e4" };
         let _ = writeln!(
