@@ -263,3 +263,7 @@ impl Slot {
         free.push(self.number);
     }
 }
+
+#[cfg(test)]
+#[path = "memory_tests.rs"]
+mod tests;
