@@ -223,7 +223,7 @@ impl Entry {
             self.unload(stores);
         }
         drop(life);
-        false
+        self.loaded().is_some()
     }
 
     /// What is in it. One that is not loaded is read once and let go again, so that a list of many idle workspaces
