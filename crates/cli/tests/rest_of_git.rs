@@ -241,14 +241,18 @@ fn sources_of_every_make_are_cloned_from_worked_in_and_promoted_to() {
     }
 }
 
+/// A URL of a repository with a submodule, whose server may leave content out.
+fn url_with_submodule(home: &Home) -> String {
+    let app = with_submodule(home);
+    let serve = "git clone -q --bare app app.git; git -C app.git config uploadpack.allowFilter true";
+    home.run(&home.path().join("user"), serve).ok();
+    format!("file://{}", app.with_file_name("app.git").display())
+}
+
 #[test]
 fn what_one_workspace_fetched_of_a_submodule_the_next_ones_of_the_url_borrow() {
     let home = home();
-    let app = with_submodule(&home);
-    let user = home.path().join("user");
-    home.run(&user, "git clone -q --bare app app.git; git -C app.git config uploadpack.allowFilter true")
-        .ok();
-    let url = format!("file://{}", app.with_file_name("app.git").display());
+    let url = url_with_submodule(&home);
     home.weald(&["create", &url, "first"]).ok();
     let fill = "git submodule --quiet update --init; cat dep/lib/a.txt; git -C dep/lib count-objects -v | grep in-pack";
     let own = line(&home, &home.at("first"), fill);
@@ -267,11 +271,7 @@ fn what_one_workspace_fetched_of_a_submodule_the_next_ones_of_the_url_borrow() {
 #[test]
 fn a_submodule_that_was_made_to_harm_is_not_lent_and_runs_nothing() {
     let home = home();
-    let app = with_submodule(&home);
-    let user = home.path().join("user");
-    home.run(&user, "git clone -q --bare app app.git; git -C app.git config uploadpack.allowFilter true")
-        .ok();
-    let url = format!("file://{}", app.with_file_name("app.git").display());
+    let url = url_with_submodule(&home);
     let marker = home.path().join("ran");
     let settings = [
         "core.fsmonitor",

@@ -1,8 +1,8 @@
 //! What people come for: many who each take a copy, change a little, build, commit, and go; and a build in a fork of a built tree.
 
-use super::build::NOTHING_RATIO_MAX;
-use super::{Bench, EXT4, Measured, Target, beside, native_tree, remove_native_tree, text};
-use crate::bench::measure::{Sample, in_turn, timed};
+use super::build::in_forks;
+use super::{Bench, Measured, Target, beside, native_tree, remove_native_tree, text};
+use crate::bench::measure::{Sample, timed};
 use crate::bench::repositories::Repository;
 use crate::bench::weald::IDENTITY;
 use crate::run::{command, output};
@@ -93,15 +93,10 @@ pub(super) fn fork_of_built(bench: &Bench) -> Result<Vec<Measured>> {
         })
     };
     again(&native)?;
-    let in_fork = |round: usize| {
-        let name = format!("fork-{round}");
-        weald.run(&["fork", "built", &name])?;
-        again(&weald.path(&name))
-    };
-    let (ours, ext4) = in_turn(bench.scale.runs, in_fork, |_| again(&native))?;
-    remove_native_tree(repository, &native)?;
     let what = "make with nothing to do, in a fork of a built workspace (Linux, tinyconfig, kernel/ lib/)";
-    Ok(vec![beside(what.to_owned(), ours, EXT4, ext4, Target::Ratio(NOTHING_RATIO_MAX))])
+    let row = in_forks(bench, &weald, &native, what.to_owned(), again)?;
+    remove_native_tree(repository, &native)?;
+    Ok(vec![row])
 }
 
 /// What an agent does in its copy.

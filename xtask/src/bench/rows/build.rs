@@ -3,6 +3,7 @@
 use super::{Bench, EXT4, Measured, Target, beside, native_tree, remove_native_tree, text};
 use crate::bench::measure::{in_turn, timed};
 use crate::bench::repositories::Repository;
+use crate::bench::weald::Weald;
 use crate::run;
 use anyhow::{Result, ensure};
 use std::path::Path;
@@ -13,7 +14,7 @@ const MAKE_RATIO_MAX: f64 = 0.95;
 const CARGO_RATIO_MAX: f64 = 0.98;
 
 /// Most a build that has nothing to do may take beside the same on ext4.
-pub(super) const NOTHING_RATIO_MAX: f64 = 1.05;
+const NOTHING_RATIO_MAX: f64 = 1.05;
 
 /// Most a build may take with automatic snapshots beside one without.
 const HISTORY_RATIO_MAX: f64 = 1.03;
@@ -100,15 +101,27 @@ pub(super) fn cargo_again(bench: &Bench) -> Result<Vec<Measured>> {
             Ok(())
         })
     };
+    let what = format!("{title} with nothing to do, in a fork of a built workspace");
+    let row = in_forks(bench, &weald, &native, what, again)?;
+    remove_native_tree(repository, &native)?;
+    Ok(vec![row])
+}
+
+/// A build that has nothing to do, in a new fork of the workspace `built` each time, beside the same in a built tree on ext4.
+pub(super) fn in_forks(
+    bench: &Bench,
+    weald: &Weald,
+    native: &Path,
+    what: String,
+    again: impl Fn(&Path) -> Result<Duration>,
+) -> Result<Measured> {
     let in_fork = |round: usize| {
         let name = format!("fork-{round}");
         weald.run(&["fork", "built", &name])?;
         again(&weald.path(&name))
     };
-    let (ours, ext4) = in_turn(bench.scale.runs, in_fork, |_| again(&native))?;
-    remove_native_tree(repository, &native)?;
-    let what = format!("{title} with nothing to do, in a fork of a built workspace");
-    Ok(vec![beside(what, ours, EXT4, ext4, Target::Ratio(NOTHING_RATIO_MAX))])
+    let (ours, ext4) = in_turn(bench.scale.runs, in_fork, |_| again(native))?;
+    Ok(beside(what, ours, EXT4, ext4, Target::Ratio(NOTHING_RATIO_MAX)))
 }
 
 fn cargo_build(tree: &Path, package: &str) -> Result<()> {
