@@ -22,7 +22,7 @@ mod wire;
 pub use adapter::Adapter;
 pub use connection::{Caching, Connection, Handler};
 pub use mount::{Access, Mount, MountOptions, Mounted, Unmount, Unmounted};
-pub use notify::{Heard, Notifier};
+pub use notify::{Forgotten, Heard, Notifier};
 pub use pool::{Limits, MemberId, OnEnd, Pool};
 pub use transport::dev::Device;
 pub use transport::uring::Rings;

@@ -18,6 +18,15 @@ pub enum Heard {
     Unknown,
 }
 
+/// Something the kernel is to forget.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Forgotten<'a> {
+    /// A cached name, positive or negative.
+    Name(Ino, &'a [u8]),
+    /// Attributes and all data of a node.
+    Node(Ino),
+}
+
 /// Sends notifications over one connection. Cheap to clone.
 #[derive(Clone)]
 pub struct Notifier {
@@ -35,24 +44,11 @@ impl Notifier {
         &self.transport
     }
 
-    /// Drops cached attributes of a node, and its cached data in `offset..offset + len` (`len` 0: to the end; a
-    /// negative offset: attributes only).
-    pub fn invalidate_inode(&self, ino: Ino, offset: i64, len: i64) -> Result<Heard> {
-        self.notify(notify::INVAL_INODE, |message| {
-            message.u64(ino.0);
-            message.u64(offset as u64);
-            message.u64(len as u64);
-        })
-    }
-
-    /// Drops a cached name, positive or negative.
-    pub fn invalidate_entry(&self, parent: Ino, name: &[u8]) -> Result<Heard> {
-        self.notify(notify::INVAL_ENTRY, |message| {
-            message.u64(parent.0);
-            message.u32(name.len() as u32);
-            message.u32(0);
-            push_name(message, name);
-        })
+    /// Has the kernel forget all of these, in this order; what it said to each.
+    pub fn forget(&self, forgotten: &[Forgotten<'_>]) -> Result<Vec<Heard>> {
+        let notifications: Vec<Reply> = forgotten.iter().map(notification).collect();
+        let messages: Vec<&[u8]> = notifications.iter().map(Reply::message).collect();
+        self.transport.send_all(&messages).into_iter().map(heard).collect()
     }
 
     /// Drops a cached name that led to `child`, and tells inotify(7) watchers of a deletion.
@@ -76,13 +72,39 @@ impl Notifier {
         let mut message = Reply::default();
         message.start();
         body(&mut message);
-        match self.transport.send(message.notification(code)) {
-            Sent::Taken => Ok(Heard::Done),
-            // A node or name the kernel does not know needs no invalidation.
-            Sent::Unwanted => Ok(Heard::Unknown),
-            Sent::Refused => Err(Errno::Invalid),
-            Sent::Gone => Err(Errno::Stale),
+        heard(self.transport.send(message.notification(code)))
+    }
+}
+
+fn notification(forgotten: &Forgotten<'_>) -> Reply {
+    let mut message = Reply::default();
+    message.start();
+    match *forgotten {
+        Forgotten::Name(parent, name) => {
+            message.u64(parent.0);
+            message.u32(name.len() as u32);
+            message.u32(0);
+            push_name(&mut message, name);
+            message.notification(notify::INVAL_ENTRY);
         }
+        Forgotten::Node(ino) => {
+            message.u64(ino.0);
+            // From the first byte to the end.
+            message.u64(0);
+            message.u64(0);
+            message.notification(notify::INVAL_INODE);
+        }
+    }
+    message
+}
+
+fn heard(sent: Sent) -> Result<Heard> {
+    match sent {
+        Sent::Taken => Ok(Heard::Done),
+        // A node or name the kernel does not know needs no invalidation.
+        Sent::Unwanted => Ok(Heard::Unknown),
+        Sent::Refused => Err(Errno::Invalid),
+        Sent::Gone => Err(Errno::Stale),
     }
 }
 

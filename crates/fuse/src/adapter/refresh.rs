@@ -7,7 +7,7 @@
 //! the node or has let it go. Danger: as in [`crate::notify`], never by a thread that answers requests of this mount.
 
 use super::Adapter;
-use crate::notify::{Heard, Notifier};
+use crate::notify::{Forgotten, Heard, Notifier};
 use std::sync::PoisonError;
 use std::time::Duration;
 use weald_engine::Changed;
@@ -28,23 +28,22 @@ impl Adapter {
     /// Makes the kernel see what changed without it. ESTALE when the mount is gone, and its caches with it.
     pub fn refresh(&self, notifier: &Notifier, changed: &Changed) -> Result<()> {
         drop(self.entering.write().unwrap_or_else(PoisonError::into_inner));
-        for (parent, name) in &changed.entries {
-            if self.is_known(*parent) {
-                notifier.invalidate_entry(*parent, name)?;
-            }
-        }
+        let names: Vec<Forgotten<'_>> = changed
+            .entries
+            .iter()
+            .filter(|(parent, _)| self.is_known(*parent))
+            .map(|(parent, name)| Forgotten::Name(*parent, name))
+            .collect();
+        notifier.forget(&names)?;
         let mut left: Vec<Ino> = changed.inodes.clone();
         left.extend(changed.entries.iter().map(|(parent, _)| *parent));
         left.sort_unstable();
         left.dedup();
         for pause in PAUSES {
-            let mut unheard = Vec::new();
-            for ino in left {
-                if self.is_known(ino) && notifier.invalidate_inode(ino, 0, 0)? == Heard::Unknown {
-                    unheard.push(ino);
-                }
-            }
-            left = unheard;
+            left.retain(|ino| self.is_known(*ino));
+            let nodes: Vec<Forgotten<'_>> = left.iter().map(|ino| Forgotten::Node(*ino)).collect();
+            let mut said = notifier.forget(&nodes)?.into_iter();
+            left.retain(|_| said.next() != Some(Heard::Done));
             if left.is_empty() {
                 break;
             }

@@ -37,6 +37,10 @@ pub trait Transport: Send + Sync {
     fn receive(&self, buffer: &mut [u8]) -> Received;
     /// Sends one whole message.
     fn send(&self, message: &[u8]) -> Sent;
+    /// Sends several whole messages, in this order; what became of each.
+    fn send_all(&self, messages: &[&[u8]]) -> Vec<Sent> {
+        messages.iter().map(|message| self.send(message)).collect()
+    }
     /// The descriptor that becomes readable when a request waits.
     fn descriptor(&self) -> BorrowedFd<'_>;
 }
