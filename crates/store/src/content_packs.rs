@@ -264,8 +264,7 @@ impl Pack {
         if slot.stored == slot.content {
             return Ok(stored);
         }
-        let content = zstd::bulk::decompress(&stored, slot.content as usize).ok();
-        let content = content.filter(|content| content.len() == slot.content as usize);
+        let content = crate::expand::expand(&stored, slot.content as usize);
         content.ok_or_else(|| self.damaged(slot.offset, "an entry cannot be decompressed"))
     }
 

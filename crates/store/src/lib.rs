@@ -8,6 +8,7 @@ pub mod cas;
 pub mod chunks;
 pub mod content_packs;
 pub mod disk;
+mod expand;
 pub mod home;
 pub mod log;
 pub mod manifest;

@@ -157,8 +157,7 @@ pub fn expand(slot: &Slot, stored: Vec<u8>) -> Option<Vec<u8>> {
     if slot.stored == slot.content {
         return Some(stored);
     }
-    let content = zstd::bulk::decompress(&stored, slot.content as usize).ok()?;
-    (content.len() == slot.content as usize).then_some(content)
+    crate::expand::expand(&stored, slot.content as usize)
 }
 
 fn slot(bytes: &[u8]) -> Slot {
