@@ -60,9 +60,8 @@ impl<K: Ord + Clone, V: Clone> Map<K, V> {
         self.find(|stored| stored.cmp(key)).map(|(_, value)| value)
     }
 
-    /// Gives access to a value, copying what other clones share.
+    /// Gives access to a value, copying what other clones share; that also when it is not there.
     pub(crate) fn get_mut(&mut self, key: &K) -> Option<&mut V> {
-        self.get(key)?;
         let mut node = Arc::make_mut(&mut self.root);
         loop {
             match node {
@@ -93,7 +92,6 @@ impl<K: Ord + Clone, V: Clone> Map<K, V> {
 
     /// Takes the entry for which `order` says Equal.
     pub(crate) fn remove_by(&mut self, order: impl Fn(&K) -> Ordering) -> Option<V> {
-        self.find(&order)?;
         let root = Arc::make_mut(&mut self.root);
         let old = root.remove(&order);
         while let Node::Inner(children) = root {
@@ -215,12 +213,16 @@ impl<K: Ord + Clone, V: Clone> Node<K, V> {
             }
             Node::Inner(children) => {
                 let at = child_at(children, order);
-                let child = Arc::make_mut(&mut children[at].1);
+                let (first, child) = &mut children[at];
+                let child = Arc::make_mut(child);
                 let old = child.remove(order);
                 match child.len() {
                     0 => drop(children.remove(at)),
                     len => {
-                        children[at].0 = child.first_key().clone();
+                        // Only what was the first can have left another first.
+                        if old.is_some() && order(first) == Ordering::Equal {
+                            *first = child.first_key().clone();
+                        }
                         if len < NODE_ENTRIES_LOW {
                             merge(children, at);
                         }

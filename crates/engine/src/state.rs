@@ -44,7 +44,7 @@ pub(crate) struct State {
     /// Changed and new names; None hides a base name.
     names: Map<(Ino, Name), Option<Dent>>,
     /// Names the base does not have, in the order they were made: what readdir goes by.
-    order: Map<(Ino, u64), Name>,
+    order: Map<(Ino, u64), Listed>,
     /// Inodes without a name that the kernel may still use.
     orphans: Map<Ino, ()>,
     next_ino: u64,
@@ -58,6 +58,14 @@ pub(crate) struct State {
     pub(crate) guard: OnceLock<Arc<Guard>>,
 }
 
+/// A name at its place in the order, with where it leads: as [`State::names`] has it, so that listing looks nothing up there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Listed {
+    pub(crate) name: Name,
+    pub(crate) ino: Ino,
+    pub(crate) kind: FileKind,
+}
+
 /// Where a name leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Dent {
@@ -65,6 +73,13 @@ pub(crate) struct Dent {
     pub(crate) kind: FileKind,
     /// Place in the directory's stream: a base name has its node's number for ever.
     pub(crate) cookie: u64,
+}
+
+impl Dent {
+    /// What is listed at its place.
+    fn listed(self, name: &Name) -> Listed {
+        Listed { name: name.clone(), ino: self.ino, kind: self.kind }
+    }
 }
 
 /// An inode.
@@ -326,9 +341,9 @@ impl State {
             }
         }
         let own = self.order.from(|(ino, cookie)| ino.cmp(&dir).then(cookie.cmp(&(after + 1))));
-        for ((_, _), name) in own.take_while(|((ino, _), _)| *ino == dir) {
-            let dent = self.entry(base, dir, name.as_bytes())?.ok_or(Errno::Io)?;
-            if !each(name.as_bytes(), dent) {
+        for (&(_, cookie), listed) in own.take_while(|((ino, _), _)| *ino == dir) {
+            let Listed { ref name, ino, kind } = *listed;
+            if !each(name.as_bytes(), Dent { ino, kind, cookie }) {
                 return Ok(());
             }
         }

@@ -1,6 +1,6 @@
 //! The map against `BTreeMap`, and clones that must not see each other.
 
-use super::Map;
+use super::{Map, Node};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
@@ -27,6 +27,7 @@ proptest! {
         }
         kept.push((map, model));
         for (map, model) in &kept {
+            first_keys_are_right(&map.root);
             prop_assert_eq!(map.len(), model.len());
             prop_assert!(map.iter().eq(model.iter()));
             prop_assert!(map.from(|k| k.cmp(&300)).eq(model.range(300..)));
@@ -91,4 +92,15 @@ fn ascending_keys_fill_nodes() {
     assert!(map.iter().map(|(key, ())| *key).eq(0..100_000));
     (0..100_000u32).for_each(|key| assert!(map.remove(&key).is_some()));
     assert_eq!(map.iter().count(), 0);
+}
+
+/// Each child is not empty and known by its first key.
+fn first_keys_are_right(node: &Node<u16, u32>) {
+    if let Node::Inner(children) = node {
+        for (first, child) in children {
+            assert!(child.len() > 0);
+            assert_eq!(first, child.first_key());
+            first_keys_are_right(child);
+        }
+    }
 }

@@ -393,17 +393,20 @@ impl State {
     ) -> Result<()> {
         self.unguard(parent, name);
         let key = (parent, name.clone());
-        let cookie = match (base.entry(parent, name.as_bytes())?, self.names.get(&key)) {
-            (Some(own), _) => own.cookie,
+        let base_cookie = base.entry(parent, name.as_bytes())?.map(|own| own.cookie);
+        let cookie = match (base_cookie, self.names.get(&key)) {
+            (Some(cookie), _) => cookie,
             (None, Some(Some(dent))) => dent.cookie,
             (None, _) => {
-                let cookie = self.next_cookie;
                 self.next_cookie += 1;
-                self.order.insert((parent, cookie), name.clone());
-                cookie
+                self.next_cookie - 1
             }
         };
-        self.names.insert(key, Some(Dent { ino, kind, cookie }));
+        let dent = Dent { ino, kind, cookie };
+        if base_cookie.is_none() {
+            self.order.insert((parent, cookie), dent.listed(name));
+        }
+        self.names.insert(key, Some(dent));
         Ok(())
     }
 

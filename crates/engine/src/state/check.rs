@@ -92,7 +92,9 @@ impl State {
         for ((dir, name), dent) in self.names.iter() {
             let Some(dent) = dent.filter(|dent| dent.cookie >= FIRST_OWN_COOKIE) else { continue };
             own += 1;
-            if self.order.get(&(*dir, dent.cookie)) != Some(name) || dent.cookie >= self.next_cookie {
+            if self.order.get(&(*dir, dent.cookie)) != Some(&dent.listed(name))
+                || dent.cookie >= self.next_cookie
+            {
                 faults.push(format!("{name:?} in {dir:?} is not at its place in the stream"));
             }
         }

@@ -124,7 +124,7 @@ impl State {
         if let Some(dent) = dent
             && base.entry(dir, name.as_bytes())?.is_none()
         {
-            self.order.insert((dir, dent.cookie), name.clone());
+            self.order.insert((dir, dent.cookie), dent.listed(&name));
         }
         self.names.insert((dir, name), dent);
         Ok(())

@@ -109,9 +109,9 @@ impl State {
         });
         for (key @ (dir, name), cookie, other) in moved {
             self.order.remove(&(*dir, other));
-            self.order.insert((*dir, cookie), name.clone());
             if let Some(Some(dent)) = self.names.get_mut(key) {
                 dent.cookie = cookie;
+                self.order.insert((*dir, cookie), dent.listed(name));
             }
         }
     }
