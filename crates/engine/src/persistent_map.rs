@@ -187,6 +187,7 @@ impl<K: Ord + Clone, V: Clone> Node<K, V> {
             Node::Leaf(entries) => match entries.binary_search_by(|(stored, _)| stored.cmp(&key)) {
                 Ok(at) => (Some(std::mem::replace(&mut entries[at].1, value)), None),
                 Err(at) => {
+                    make_room(entries);
                     entries.insert(at, (key, value));
                     (None, split(entries, at).map(|right| Arc::new(Node::Leaf(right))))
                 }
@@ -198,6 +199,7 @@ impl<K: Ord + Clone, V: Clone> Node<K, V> {
                 }
                 let (old, right) = Arc::make_mut(&mut children[at].1).insert(key, value);
                 if let Some(right) = right {
+                    make_room(children);
                     children.insert(at + 1, (right.first_key().clone(), right));
                 }
                 (old, split(children, at + 1).map(|right| Arc::new(Node::Inner(right))))
@@ -234,6 +236,16 @@ impl<K: Ord + Clone, V: Clone> Node<K, V> {
     }
 }
 
+/// Makes room for one more entry, and never for more than a node holds before it splits: most nodes stay about as full as
+/// they are, and there are many.
+fn make_room<T>(entries: &mut Vec<T>) {
+    let len = entries.len();
+    if len == entries.capacity() {
+        let wanted = if len < NODE_ENTRIES_MAX / 2 { (2 * len).max(1) } else { NODE_ENTRIES_MAX + 1 };
+        entries.reserve_exact(wanted.saturating_sub(len).max(1));
+    }
+}
+
 /// Splits an overfull node. An append keeps the left half full, so that ascending keys fill nodes.
 fn split<T>(entries: &mut Vec<T>, inserted_at: usize) -> Option<Vec<T>> {
     if entries.len() <= NODE_ENTRIES_MAX {
@@ -251,10 +263,16 @@ fn merge<K: Ord + Clone, V: Clone>(children: &mut Vec<Child<K, V>>, at: usize) {
     }
     let (_, right) = children.remove(left + 1);
     match (Arc::make_mut(&mut children[left].1), Arc::unwrap_or_clone(right)) {
-        (Node::Leaf(entries), Node::Leaf(more)) => entries.extend(more),
-        (Node::Inner(entries), Node::Inner(more)) => entries.extend(more),
+        (Node::Leaf(entries), Node::Leaf(more)) => append(entries, more),
+        (Node::Inner(entries), Node::Inner(more)) => append(entries, more),
         _ => unreachable!("siblings are equally deep"),
     }
+}
+
+/// Appends all of `more`, with no room beside.
+fn append<T>(entries: &mut Vec<T>, more: Vec<T>) {
+    entries.reserve_exact(more.len());
+    entries.extend(more);
 }
 
 /// An ascending walk.

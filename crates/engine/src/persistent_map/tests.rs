@@ -104,3 +104,35 @@ fn first_keys_are_right(node: &Node<u16, u32>) {
         }
     }
 }
+
+/// Entries of leaves, and what there is room for in them.
+fn room<V: Clone>(node: &Node<u32, V>) -> (usize, usize) {
+    match node {
+        Node::Leaf(entries) => (entries.len(), entries.capacity()),
+        Node::Inner(children) => children.iter().fold((0, 0), |(len, all), (_, child)| {
+            let (more, room) = room(child);
+            (len + more, all + room)
+        }),
+    }
+}
+
+#[test]
+fn leaves_take_little_more_room_than_what_is_in_them() {
+    let mut one = Map::default();
+    one.insert(1u32, [0u64; 8]);
+    assert_eq!(room(&one.root), (1, 1));
+    let mut ascending = Map::default();
+    (0..100_000u32).for_each(|key| assert!(ascending.insert(key, 0u64).is_none()));
+    let (len, all) = room(&ascending.root);
+    assert!(all * 100 <= len * 105, "{all} for {len}");
+    // Clones that others keep, as states of the past are: what is copied to be changed grows again.
+    let (mut mixed, mut kept) = (Map::default(), Vec::new());
+    for at in 0..100_000u32 {
+        mixed.insert(at.wrapping_mul(2_654_435_761), 0u64);
+        if at % 10_000 == 0 {
+            kept.push(mixed.clone());
+        }
+    }
+    let (len, all) = room(&mixed.root);
+    assert!(all * 100 <= len * 180, "{all} for {len}");
+}
