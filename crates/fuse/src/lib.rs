@@ -17,6 +17,7 @@ pub mod request;
 pub mod transport;
 mod waiting;
 mod wake;
+mod watchman;
 mod wire;
 
 pub use adapter::Adapter;

@@ -2,13 +2,15 @@
 //!
 //! All connections are registered in one epoll instance, one-shot: an event hands a connection to one thread, which
 //! serves it until nothing waits and then arms it again. Until then arriving requests wake nobody: a program that
-//! does one operation after the other costs no wake-up of a second thread that would find nothing. Before a request
-//! that may block (`may_block`) the thread arms the connection *early* and so lets others in. Idle mounts cost no
-//! wake-up at all.
+//! does one operation after the other costs no wake-up of a second thread that would find nothing. Idle mounts cost no
+//! wake-up at all. A thread lets others in early, by arming the connection
+//! - before a request that waits for a disk (`Pace::Slow`);
+//! - in the middle of one that turns out to take long (`Pace::Unsure`, [`watchman`](crate::watchman));
+//! - when several requests in a row were waiting already: then there is work for more than one.
 //!
 //! One free thread waits for events, the others are parked. Measured: with four in epoll a program's requests wander
 //! between threads and CPUs, and a create takes up to three times as long. A parked thread is fetched, or a new one
-//! started, when the free one is about to block. Up to [`Limits::threads_max`] threads exist
+//! started, when the free one lets others in. Up to [`Limits::threads_max`] threads exist
 //! while that many requests block: a workspace made from a repository inside another workspace cannot starve, and many
 //! fsyncs at once share one group commit. During a dense run of requests CPUs are kept awake ([`wake`](crate::wake)).
 //!
@@ -23,13 +25,14 @@ use crate::request::{Operation, Request};
 use crate::transport::Received;
 use crate::transport::uring::Rings;
 use crate::wake::Wake;
+use crate::watchman::{Desk, Watchman};
 use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError, RwLock};
 use std::thread;
 use std::time::{Duration, Instant};
 use weald_model::Errno;
@@ -68,6 +71,7 @@ struct Shared {
     epoll: OwnedFd,
     stop: OwnedFd,
     stopping: AtomicBool,
+    cpus: usize,
     members: RwLock<HashMap<u64, Arc<Member>>>,
     next_id: AtomicU64,
     limits: Limits,
@@ -81,6 +85,9 @@ struct Shared {
     /// Threads that wait to be fetched.
     parked: Mutex<usize>,
     fetch: Condvar,
+    /// A parked or new thread is on its way to wait for events.
+    coming: AtomicBool,
+    watchman: Watchman<Arc<Member>>,
     running: Mutex<Vec<thread::JoinHandle<()>>>,
 }
 
@@ -92,8 +99,10 @@ struct Member {
     on_end: Mutex<Option<OnEnd>>,
     /// The next request wakes a thread. A hint: it may lag behind, towards one wake-up too many.
     armed: AtomicBool,
-    /// Threads that serve it now and are not in a request that may block. The last of them arms.
+    /// Threads that serve it now and have not let others in for a request. The last of them arms.
     active: AtomicUsize,
+    /// Its requests may wait for those of another connection. Known with the first that could.
+    nested: OnceLock<bool>,
     removed: AtomicBool,
 }
 
@@ -108,13 +117,21 @@ impl Member {
             on_end,
             armed: true.into(),
             active: 0.into(),
+            nested: OnceLock::new(),
             removed: false.into(),
         }
+    }
+
+    fn is_nested(&self) -> bool {
+        *self.nested.get_or_init(|| self.connection.handler().may_ask_a_mount())
     }
 }
 
 /// Requests of one connection before others get their turn: under a millisecond, at one more epoll round in 64.
 const TURN_REQUESTS: u32 = 64;
+
+/// Requests in a row that were waiting already, after which another thread is let in.
+const BACKLOG_REQUESTS: u32 = 16;
 
 /// Requests of a mount after which it is busy: a shell that enters a directory makes a dozen.
 const BUSY_REQUESTS: u32 = 100;
@@ -126,7 +143,7 @@ const LOOK: Duration = Duration::from_micros(30);
 const STOP: u64 = 0;
 
 impl Pool {
-    /// Starts the first thread.
+    /// Starts the first thread, and the watchman.
     pub fn new(limits: Limits) -> io::Result<Self> {
         Self::with_rings(limits, None)
     }
@@ -138,6 +155,7 @@ impl Pool {
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
             stop: eventfd(0, EventfdFlags::CLOEXEC)?,
             stopping: AtomicBool::new(false),
+            cpus: thread::available_parallelism().map_or(1, usize::from),
             members: RwLock::default(),
             next_id: AtomicU64::new(STOP + 1),
             limits,
@@ -147,10 +165,13 @@ impl Pool {
             awake: AtomicBool::new(false),
             parked: Mutex::new(0),
             fetch: Condvar::new(),
+            coming: AtomicBool::new(false),
+            watchman: Watchman::new(),
             running: Mutex::default(),
         });
         epoll::add(&shared.epoll, &shared.stop, epoll::EventData::new_u64(STOP), epoll::EventFlags::IN)?;
         shared.start_thread()?;
+        shared.start_watchman()?;
         Ok(Self { shared })
     }
 
@@ -230,6 +251,7 @@ impl Pool {
             let _parked = self.shared.parked.lock().unwrap_or_else(PoisonError::into_inner);
             self.shared.fetch.notify_all();
         }
+        self.shared.watchman.stop();
         self.shared.rings.iter().for_each(|rings| rings.stop());
         let running =
             std::mem::take(&mut *self.shared.running.lock().unwrap_or_else(PoisonError::into_inner));
@@ -258,22 +280,27 @@ impl Shared {
     fn start_thread(self: &Arc<Self>) -> io::Result<()> {
         let shared = Arc::clone(self);
         self.threads.fetch_add(1, Ordering::Relaxed);
-        let started = thread::Builder::new().name("weald-fuse".to_owned()).spawn(move || {
-            Worker::new().run(&shared);
+        let started = self.spawn("weald-fuse", move || {
+            Worker::new(&shared).run(&shared);
             shared.threads.fetch_sub(1, Ordering::Relaxed);
         });
-        match started {
-            Ok(handle) => {
-                let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-                running.retain(|handle| !handle.is_finished());
-                running.push(handle);
-                Ok(())
-            }
-            Err(error) => {
-                self.threads.fetch_sub(1, Ordering::Relaxed);
-                Err(error)
-            }
+        if started.is_err() {
+            self.threads.fetch_sub(1, Ordering::Relaxed);
         }
+        started
+    }
+
+    fn start_watchman(self: &Arc<Self>) -> io::Result<()> {
+        let shared = Arc::clone(self);
+        self.spawn("weald-watch", move || shared.watchman.run(&|member| shared.let_others_in(member)))
+    }
+
+    fn spawn(&self, name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
+        let handle = thread::Builder::new().name(name.to_owned()).spawn(run)?;
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        running.retain(|handle| !handle.is_finished());
+        running.push(handle);
+        Ok(())
     }
 
     fn member(&self, id: u64) -> Option<Arc<Member>> {
@@ -311,6 +338,14 @@ impl Shared {
         let _ = epoll::modify(&self.epoll, member.connection.transport().descriptor(), data, interest());
     }
 
+    /// Lets another thread in beside this one, when there are CPUs for both.
+    fn share(self: &Arc<Self>, member: &Member) {
+        if self.cpus > 1 && member.active.load(Ordering::Relaxed) < self.cpus {
+            self.keep_one_free();
+            self.arm(member);
+        }
+    }
+
     fn end(&self, member: &Member) {
         if self.forget_member(member.id).is_none() {
             return;
@@ -328,13 +363,16 @@ impl Shared {
     /// Becomes the thread that waits for events, parking while another one is. False when the thread is to end.
     fn become_idle(&self) -> bool {
         while !self.stopping.load(Ordering::Acquire) {
-            if self.idle.compare_exchange(0, 1, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+            let is_it = self.idle.compare_exchange(0, 1, Ordering::SeqCst, Ordering::SeqCst).is_ok();
+            // Whoever came is there. Before the look below: who then needs a thread fetches one, or is seen there.
+            self.coming.store(false, Ordering::SeqCst);
+            if is_it {
                 return true;
             }
             let mut parked = self.parked.lock().unwrap_or_else(PoisonError::into_inner);
             // Under the lock that `keep_one_free` takes after it saw 0, so that nobody parks past its call; the pool
             // tells that it stops under it too.
-            if self.idle.load(Ordering::Acquire) == 0 || self.stopping.load(Ordering::Acquire) {
+            if self.idle.load(Ordering::SeqCst) == 0 || self.stopping.load(Ordering::Acquire) {
                 continue;
             }
             if *parked + 1 >= self.limits.threads {
@@ -365,16 +403,29 @@ impl Shared {
 
     /// Before a thread stays away for longer: another one must wait for events.
     fn keep_one_free(self: &Arc<Self>) {
-        if self.idle.load(Ordering::Acquire) > 0 {
+        // One on its way is enough: until it is there, each request would wake or start another.
+        if self.idle.load(Ordering::SeqCst) > 0 || self.coming.swap(true, Ordering::SeqCst) {
             return;
         }
         let parked = self.parked.lock().unwrap_or_else(PoisonError::into_inner);
         if *parked > 0 {
             self.fetch.notify_one();
-        } else if self.threads.load(Ordering::Relaxed) < self.limits.threads_max {
-            drop(parked);
-            // Without memory for a thread the requests wait for the threads there are.
-            let _ = self.start_thread();
+            return;
+        }
+        drop(parked);
+        let may_start = self.threads.load(Ordering::Relaxed) < self.limits.threads_max;
+        // Without memory for a thread the requests wait for the threads there are.
+        if !may_start || self.start_thread().is_err() {
+            self.coming.store(false, Ordering::SeqCst);
+        }
+    }
+
+    /// For the rest of a request its thread does not count: others serve the connection.
+    fn let_others_in(self: &Arc<Self>, member: &Member) {
+        self.keep_one_free();
+        member.active.fetch_sub(1, Ordering::AcqRel);
+        if !member.armed.load(Ordering::Acquire) {
+            self.arm(member);
         }
     }
 }
@@ -384,6 +435,7 @@ struct Worker {
     buffer: Box<[u8]>,
     reply: Reply,
     look: Look,
+    desk: Arc<Desk<Arc<Member>>>,
 }
 
 /// How looking for requests went since the last sleep.
@@ -396,8 +448,9 @@ struct Look {
 }
 
 impl Worker {
-    fn new() -> Self {
-        Self { buffer: buffer_in_memory(), reply: Reply::default(), look: Look::default() }
+    fn new(shared: &Shared) -> Self {
+        let desk = shared.watchman.desk();
+        Self { buffer: buffer_in_memory(), reply: Reply::default(), look: Look::default(), desk }
     }
 
     fn run(&mut self, shared: &Arc<Shared>) {
@@ -409,7 +462,7 @@ impl Worker {
             events.clear();
             let waited =
                 shared.wait(rustix::buffer::spare_capacity(&mut events), std::mem::take(&mut self.look));
-            shared.idle.fetch_sub(1, Ordering::AcqRel);
+            shared.idle.fetch_sub(1, Ordering::SeqCst);
             if waited.is_err() {
                 continue;
             }
@@ -426,11 +479,18 @@ impl Worker {
     fn serve(&mut self, shared: &Arc<Shared>, member: &Arc<Member>) {
         member.active.fetch_add(1, Ordering::AcqRel);
         member.armed.store(false, Ordering::Release);
+        let mut backlog = 0;
         for _ in 0..TURN_REQUESTS {
             if shared.stopping.load(Ordering::Acquire) || member.removed.load(Ordering::Acquire) {
                 break;
             }
-            let served = match self.receive(shared, member) {
+            let (received, was_waiting) = self.receive(shared, member);
+            backlog = if was_waiting { backlog + 1 } else { 0 };
+            if backlog == BACKLOG_REQUESTS {
+                shared.share(member);
+                backlog = 0;
+            }
+            let served = match received {
                 Received::Request(count) => {
                     shared.count(member);
                     self.answer(shared, member, count)
@@ -448,11 +508,13 @@ impl Worker {
         }
     }
 
-    /// The next request. While CPUs are kept awake, looking again for a moment is cheaper than going to sleep.
-    fn receive(&mut self, shared: &Shared, member: &Member) -> Received {
+    /// The next request, and whether it had been waiting. While CPUs are kept awake, looking again for a moment is cheaper
+    /// than going to sleep.
+    fn receive(&mut self, shared: &Shared, member: &Member) -> (Received, bool) {
         let mut received = member.connection.transport().receive(&mut self.buffer);
         if !matches!(received, Received::Empty) || !shared.awake.load(Ordering::Relaxed) {
-            return received;
+            let was_waiting = matches!(received, Received::Request(_));
+            return (received, was_waiting);
         }
         let since = Instant::now();
         while matches!(received, Received::Empty) && since.elapsed() < LOOK {
@@ -464,7 +526,7 @@ impl Worker {
             Received::Empty => self.look.in_vain = Some(since),
             _ => self.look.found = true,
         }
-        received
+        (received, false)
     }
 
     fn answer(&mut self, shared: &Arc<Shared>, member: &Arc<Member>, count: usize) -> Served {
@@ -473,21 +535,24 @@ impl Worker {
             Ok(request) => request,
             Err(malformed) => return member.connection.refuse(malformed, &mut self.reply),
         };
-        if !may_block(&request.operation) {
-            let served = member.connection.serve(&request, &mut self.reply);
-            return if served == Served::Unfetched {
-                self.send_away(member, &request, count)
-            } else {
-                served
-            };
-        }
-        shared.keep_one_free();
-        member.active.fetch_sub(1, Ordering::AcqRel);
-        if !member.armed.load(Ordering::Acquire) {
-            shared.arm(member);
+        let pace = match pace_of(&request.operation) {
+            Pace::Unsure if member.is_nested() => Pace::Slow,
+            pace => pace,
+        };
+        match pace {
+            Pace::Quick => {}
+            Pace::Unsure => shared.watchman.begin(&self.desk, Arc::clone(member)),
+            Pace::Slow => shared.let_others_in(member),
         }
         let served = member.connection.serve(&request, &mut self.reply);
-        member.active.fetch_add(1, Ordering::AcqRel);
+        let others_are_in = match pace {
+            Pace::Quick => false,
+            Pace::Unsure => self.desk.end(),
+            Pace::Slow => true,
+        };
+        if others_are_in {
+            member.active.fetch_add(1, Ordering::AcqRel);
+        }
         if served == Served::Unfetched { self.send_away(member, &request, count) } else { served }
     }
 
@@ -521,15 +586,25 @@ fn buffer_in_memory() -> Box<[u8]> {
     vec![u8::MAX; BUFFER_BYTES].into_boxed_slice()
 }
 
-/// Requests that may wait for a disk or a source, so that others must not wait behind them.
-fn may_block(operation: &Operation<'_>) -> bool {
+/// How long a request may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pace {
+    /// Answered from memory, or by an append to the page cache.
+    Quick,
+    /// Nearly always, but it may wait for a disk.
+    Unsure,
+    /// It waits for a disk: many at once share one wait.
+    Slow,
+}
+
+fn pace_of(operation: &Operation<'_>) -> Pace {
     /// Writes up to here are one append to the page cache.
     const QUICK_WRITE_BYTES_MAX: usize = 64 << 10;
     match operation {
-        Operation::Fsync { .. } | Operation::Fsyncdir { .. } | Operation::Syncfs => true,
-        Operation::Read { .. } | Operation::CopyFileRange { .. } => true,
-        Operation::Write { data, .. } => data.len() > QUICK_WRITE_BYTES_MAX,
-        _ => false,
+        Operation::Fsync { .. } | Operation::Fsyncdir { .. } | Operation::Syncfs => Pace::Slow,
+        Operation::Read { .. } | Operation::CopyFileRange { .. } => Pace::Unsure,
+        Operation::Write { data, .. } if data.len() > QUICK_WRITE_BYTES_MAX => Pace::Unsure,
+        _ => Pace::Quick,
     }
 }
 

@@ -4,12 +4,12 @@ use super::*;
 use std::time::Duration;
 
 #[test]
-fn what_waits_for_a_disk_may_block() {
-    assert!(may_block(&Operation::Fsync { data_only: true }));
-    assert!(may_block(&Operation::Read { offset: 0, size: 4096 }));
-    assert!(!may_block(&Operation::Write { offset: 0, flags: 0, data: &[0; 4096] }));
-    assert!(may_block(&Operation::Write { offset: 0, flags: 0, data: &[0; 1 << 17] }));
-    assert!(!may_block(&Operation::Lookup { name: b"a" }));
+fn what_waits_for_a_disk_is_slow_and_what_may_is_watched() {
+    assert_eq!(pace_of(&Operation::Fsync { data_only: true }), Pace::Slow);
+    assert_eq!(pace_of(&Operation::Read { offset: 0, size: 4096 }), Pace::Unsure);
+    assert_eq!(pace_of(&Operation::Write { offset: 0, flags: 0, data: &[0; 4096] }), Pace::Quick);
+    assert_eq!(pace_of(&Operation::Write { offset: 0, flags: 0, data: &[0; 1 << 17] }), Pace::Unsure);
+    assert_eq!(pace_of(&Operation::Lookup { name: b"a" }), Pace::Quick);
 }
 
 #[test]

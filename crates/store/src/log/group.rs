@@ -19,6 +19,10 @@ const SYNCS_UNTIL_BUSY: u64 = 3;
 const AHEAD_BYTES_MIN: u64 = 16 << 10;
 /// Zeros written ahead, at most: appends wait while they are written, some 50 us.
 const AHEAD_BYTES_MAX: u64 = 256 << 10;
+/// A segment that grew to this gets zeros written ahead without a sync, too.
+const LARGE_BYTES: u64 = 1 << 20;
+/// So many at a time: some 10 us.
+const AHEAD_OF_APPEND_BYTES: u64 = 64 << 10;
 
 /// Callers of sync.
 #[derive(Default)]
@@ -152,18 +156,29 @@ impl Work {
     }
 }
 
-/// Writes zeros behind the end of a busy log, so that fdatasync of what is appended next finds its blocks in place and
-/// commits no journal. It is an economy: a failure changes nothing.
+/// Writes zeros behind the end of a log that is often synced, so that fdatasync of what is appended next finds its blocks in
+/// place and commits no journal. It is an economy: a failure changes nothing.
 fn write_ahead(tail: &mut Tail, file: &dyn DiskFile, segment_bytes: u32) {
     let end = u64::from(tail.at.offset);
     if tail.syncs < SYNCS_UNTIL_BUSY || tail.zeroed_to >= end + AHEAD_BYTES_MIN / 4 {
         return;
     }
     debug_assert!(end >= HEADER_BYTES as u64, "a segment begins with its header");
-    let from = end.max(tail.zeroed_to);
-    let to = (end + (end / 2).clamp(AHEAD_BYTES_MIN, AHEAD_BYTES_MAX))
-        .next_multiple_of(4096)
-        .min(u64::from(segment_bytes));
+    zero_to(tail, file, end + (end / 2).clamp(AHEAD_BYTES_MIN, AHEAD_BYTES_MAX), segment_bytes);
+}
+
+/// Writes zeros where the next frames of a large segment come. Measured on ext4: a frame of 4 KiB that finds its pages there takes
+/// 2.0 us, zeros included, one that has the file grow page by page 4.2.
+pub(super) fn write_ahead_of_append(tail: &mut Tail, file: &dyn DiskFile, bytes: u64, segment_bytes: u32) {
+    let end = u64::from(tail.at.offset);
+    if end >= LARGE_BYTES && end + bytes > tail.zeroed_to {
+        zero_to(tail, file, end + bytes + AHEAD_OF_APPEND_BYTES, segment_bytes);
+    }
+}
+
+fn zero_to(tail: &mut Tail, file: &dyn DiskFile, to: u64, segment_bytes: u32) {
+    let from = tail.zeroed_to.max(tail.at.offset.into());
+    let to = to.next_multiple_of(4096).min(u64::from(segment_bytes));
     if to > from && file.allocate(from, to - from).is_ok() {
         tail.zeroed_to = to;
     }

@@ -403,6 +403,26 @@ fn a_busy_log_writes_ahead_and_the_zeros_are_no_torn_tail() {
 }
 
 #[test]
+fn a_large_segment_writes_ahead_without_a_sync_and_a_small_one_does_not() {
+    let (_dir, logs) = host();
+    let log = logs.create(ID, b"g", Durability::Durable).unwrap();
+    let len = || std::fs::metadata(logs.files.path(ID, 0)).unwrap().len();
+    let mut end = 0;
+    let mut append = |seq: u64| {
+        let place = log.append(&seq.to_le_bytes(), &[7; 4096]).unwrap().inline_place;
+        end = place.offset + 4096;
+        len() - end
+    };
+    assert!((0..200).all(|seq| append(seq) < 100), "200 * 4 KiB is small");
+    let ahead: Vec<u64> = (200..1000).map(&mut append).collect();
+    assert!(ahead.iter().filter(|bytes| **bytes > 4096).count() > 600, "most find their pages there");
+    assert!(ahead.iter().all(|bytes| *bytes < 80 << 10), "and little is wasted");
+    drop(log);
+    let (_, recovery, seen) = records(&logs).unwrap();
+    assert_eq!((seen.len(), recovery.cut_bytes), (1001, 0));
+}
+
+#[test]
 fn a_frame_costs_at_most_forty_bytes_over_its_body() {
     for body in 0..64 {
         assert!(format::frame_bytes(body, 0) - body <= 40);

@@ -10,7 +10,7 @@ use super::format::{
     BODY_BYTES_MAX, COMMIT_BYTES, Commit, DATA_BYTES_MAX, Frame, FrameKind, HEADER_BYTES, INLINE_BYTES_MAX,
     Place, Position, Salt, SegmentHeader, block_sums, encode_entry_header, entry_bytes, frame_bytes,
 };
-use super::group::Group;
+use super::group::{Group, write_ahead_of_append};
 use super::{Appended, Durability, Head, LogError};
 use crate::NOT_POISONED;
 use crate::disk::{DiskFile, OpenMode};
@@ -334,6 +334,7 @@ impl Log {
         // Commits too: the next commit says that everything before its claim is durable, and they lie before it.
         tail.unsynced.current = true;
         frame.encode(Salt::new(self.id, segment), offset, &mut tail.frame);
+        write_ahead_of_append(tail, &*file, tail.frame.len() as u64, self.files.limits.segment_bytes);
         if let Err(error) = file.write_at(&[&tail.frame], offset) {
             if file.set_len(offset).is_err() {
                 self.is_stopped.store(true, Ordering::SeqCst);
