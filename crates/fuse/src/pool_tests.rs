@@ -1,6 +1,9 @@
 //! The pool's threads: which requests may block, when threads come and go.
 
+use super::worker::{Pace, buffer_in_memory, pace_of};
 use super::*;
+use crate::connection::BUFFER_BYTES;
+use crate::request::Operation;
 use std::time::Duration;
 
 #[test]
