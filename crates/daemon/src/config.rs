@@ -45,6 +45,8 @@ pub(crate) struct Config {
     pub(crate) ipc: bool,
     /// Busy mounts are served over io_uring, too.
     pub(crate) rings: bool,
+    /// Mounts tell when files were made.
+    pub(crate) birth_times: bool,
     /// What nobody needs is given back by itself.
     pub(crate) gc: bool,
     /// Seconds between two looks for it.
@@ -106,6 +108,7 @@ impl ConfigFile {
             pack: value("fetch.pack")?.is_on(),
             ipc: value("git.ipc")?.is_on(),
             rings: value("mount.transport")?.word() == "io_uring",
+            birth_times: value("mount.birth_times")?.is_on(),
             gc: value("gc.background")?.is_on(),
             gc_every_secs: value("gc.every")?.number(),
             free_bytes_min: value("disk.free_min")?.number(),

@@ -352,6 +352,8 @@ impl LateAdapter {
                 None => Adapter::new(workspace)?,
                 Some(gives_up) => Adapter::continued(workspace, gives_up),
             };
+            let tells_birth = self.stores.config.read().is_ok_and(|config| config.birth_times);
+            let adapter = if tells_birth { adapter } else { adapter.without_birth_times() };
             return Ok(self.adapter.get_or_init(|| adapter));
         }
         self.adapter.get().ok_or(Errno::Io)

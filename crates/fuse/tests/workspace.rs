@@ -13,9 +13,13 @@ use std::io::{Read, Seek, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use weald_engine::{Base, Shared, Workspace};
 use weald_fuse::adapter::{Adapter, CreateAnswer};
+use weald_fuse::connection::Handler;
+use weald_fuse::reply::Reply;
+use weald_fuse::request::{Operation, Request};
 use weald_fuse::{Caching, Limits, Pool};
 use weald_model::{HostEnv, Ino, Timestamp, WorkspaceId};
 use weald_store::cas::Cas;
@@ -191,6 +195,51 @@ fn attributes_are_set_and_told_exactly() {
     let file = File::options().write(true).open(world.at("f")).unwrap();
     file.set_len(10_000).unwrap();
     assert_eq!(file.metadata().unwrap().len(), 10_000);
+}
+
+/// Counts how often the kernel asks for a birth time.
+struct Asked {
+    adapter: Adapter,
+    times: AtomicUsize,
+}
+
+impl Handler for Asked {
+    fn answer(&self, request: &Request<'_>, reply: &mut Reply) -> Result<(), weald_model::Errno> {
+        if matches!(request.operation, Operation::Statx { .. }) {
+            self.times.fetch_add(1, Ordering::Relaxed);
+        }
+        self.adapter.answer(request, reply)
+    }
+
+    fn ended(&self) {
+        self.adapter.ended();
+    }
+}
+
+#[test]
+fn without_birth_times_the_kernel_asks_for_one_and_then_keeps_all_attributes_of_its_own() {
+    let names = ["a", "b", "c"];
+    for (tells, asked) in [(true, names.len()), (false, 1)] {
+        let world = World::new();
+        let mut adapter = Adapter::new(world.workspace.clone()).unwrap();
+        if !tells {
+            adapter = adapter.without_birth_times();
+        }
+        let handler = Arc::new(Asked { adapter, times: 0.into() });
+        let pool = Pool::new(Limits::default()).unwrap();
+        let scene = Scene::with(&pool, "birth", handler.clone(), Caching::WriteThrough, Box::new(|_| ()));
+        for name in names {
+            fs::write(scene.at(name), name).unwrap();
+        }
+        let before = handler.times.load(Ordering::Relaxed);
+        for name in names.iter().chain(&names) {
+            let mask = StatxFlags::BASIC_STATS | StatxFlags::BTIME;
+            let statx = rustix::fs::statx(CWD, scene.at(name), AtFlags::empty(), mask).unwrap();
+            assert_eq!(statx.stx_mask & StatxFlags::BTIME.bits() != 0, tells);
+            assert_eq!((statx.stx_size, statx.stx_mode & 0o7777), (1, 0o644));
+        }
+        assert_eq!(handler.times.load(Ordering::Relaxed) - before, asked);
+    }
 }
 
 #[test]

@@ -134,6 +134,12 @@ pub(crate) const KEYS: &[Key] = &[
         about: "how busy mounts talk to the kernel, from the daemon's next start: auto is dev (`/dev/fuse`)",
     },
     Key {
+        name: "mount.birth_times",
+        kind: Kind::Switch,
+        default: Value::Switch(false),
+        about: "tell when files were made (statx), from the next mount: costs a request for each file looked at",
+    },
+    Key {
         name: "disk.free_min",
         kind: Kind::Size,
         default: Value::Size(FREE_BYTES_MIN),

@@ -49,6 +49,7 @@ pub struct Adapter {
     create_answer: CreateAnswer,
     /// The kernel has been told never to ask for OPEN; see [`opens`].
     asks_no_open: AtomicBool,
+    tells_birth: bool,
     /// What was done by the process whose mount this one took over.
     before: Option<Before>,
 }
@@ -71,6 +72,7 @@ impl Adapter {
             entering: RwLock::default(),
             create_answer,
             asks_no_open: AtomicBool::new(false),
+            tells_birth: true,
             before: None,
         })
     }
@@ -87,8 +89,17 @@ impl Adapter {
             create_answer: CreateAnswer::default(),
             // Not known; "yes" is the answer that promises less.
             asks_no_open: AtomicBool::new(true),
+            tells_birth: true,
             before,
         }
+    }
+
+    /// Tells no birth times. The first STATX is answered with ENOSYS, and the kernel never asks again: else it asks once
+    /// for each inode of which a program wants to know it (fuse_update_get_attr in fs/fuse/dir.c), and keeps all other
+    /// attributes of its own.
+    #[must_use]
+    pub fn without_birth_times(self) -> Self {
+        Self { tells_birth: false, ..self }
     }
 
     /// The references the kernel holds.
@@ -279,6 +290,7 @@ impl Handler for Adapter {
                 self.lookup(ino, name, reply)
             }
             Operation::Getattr => self.whole_attr(ino).map(|attr| reply.attr(&attr)),
+            Operation::Statx { .. } if !self.tells_birth => Err(Errno::NotImplemented),
             Operation::Statx { .. } => self.whole_attr(ino).map(|attr| reply.statx(&attr)),
             Operation::Forget { count } => {
                 self.forget(header.node, count);
