@@ -203,7 +203,7 @@ fn packs(home: &Home) -> Vec<PathBuf> {
 /// A workspace whose content was fetched and copied into a pack.
 fn packed() -> (Home, Server) {
     let home = Home::new();
-    home.weald(&["config", "fetch.pack", "on"]).ok();
+    home.weald(&["config", "fetch.pack_min", "1"]).ok();
     let server = served(&home);
     create(&home, &server, &[]);
     wait_for("the pack", || packs(&home).len() == 1);
@@ -233,6 +233,31 @@ fn fetched_content_is_copied_into_a_pack_whose_damage_is_told_and_never_served()
     assert!(packs(&home).is_empty(), "the source has it all");
     home.weald(&["verify", "--all"]).ok();
     assert_eq!(home.run(&home.at("w"), "cat a/f1").ok(), "file 1\nchanged\n");
+}
+
+#[test]
+fn content_of_a_local_repository_is_copied_into_a_pack_that_every_later_reader_has() {
+    let home = Home::new();
+    home.weald(&["config", "fetch.pack_min", "50"]).ok();
+    let user = home.path().join("user");
+    let (small, large) = (home.repo("small"), user.join("large"));
+    let make = "git init -q -b main large; cd large; for number in $(seq 60); do echo \"file $number\" > f$number; done
+                git add .; git commit -q -m first; git rev-parse HEAD^{tree} HEAD:f7";
+    let ids = home.run(&user, make).ok();
+    let (tree, blob) = ids.trim().split_once('\n').unwrap();
+    home.weald(&["create", small.to_str().unwrap(), "s"]).ok();
+    home.weald(&["create", large.to_str().unwrap(), "w"]).ok();
+    wait_for("the pack", || !packs(&home).is_empty());
+    let name = packs(&home)[0].file_name().unwrap().to_str().unwrap().to_owned();
+    assert!(packs(&home).len() == 1 && name.starts_with(tree), "{:?}", packs(&home));
+    assert_eq!(cat(&home.at("w").join("f3")), "file 3\n");
+    home.weald(&["verify", "--all"]).ok();
+    // The source lost it.
+    std::fs::remove_file(large.join(".git/objects").join(&blob[..2]).join(&blob[2..])).unwrap();
+    home.weald(&["fork", "w", "v"]).ok();
+    assert_eq!(cat(&home.at("v").join("f7")), "file 7\n");
+    home.weald(&["daemon", "restart"]).ok();
+    assert_eq!(cat(&home.at("v").join("f7")), "file 7\n");
 }
 
 #[test]

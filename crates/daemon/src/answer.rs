@@ -52,6 +52,7 @@ pub(crate) fn answer(
             forest.keeper.reread();
             forest.reclaimer.reread();
             forest.ahead.look();
+            forest.want_packs();
             forest.sealer.changed(&loaded(forest));
             value(&setting)
         }

@@ -39,8 +39,12 @@ pub(crate) struct Config {
     pub(crate) prefetch: bool,
     /// Bytes of a clone after which that ends.
     pub(crate) prefetch_bytes_max: u64,
-    /// What was fetched is copied into content packs.
+    /// Content of bases is copied into content packs.
     pub(crate) pack: bool,
+    /// Files of a base for that, at least.
+    pub(crate) pack_files_min: u64,
+    /// Bytes that all content packs may take.
+    pub(crate) pack_bytes_max: u64,
     /// Git asks over its own IPC what changed, where it can.
     pub(crate) ipc: bool,
     /// Busy mounts are served over io_uring, too.
@@ -106,6 +110,8 @@ impl ConfigFile {
             prefetch: value("fetch.prefetch")?.is_on(),
             prefetch_bytes_max: value("fetch.prefetch_max")?.number(),
             pack: value("fetch.pack")?.is_on(),
+            pack_files_min: value("fetch.pack_min")?.number(),
+            pack_bytes_max: value("fetch.pack_max")?.number(),
             ipc: value("git.ipc")?.is_on(),
             rings: value("mount.transport")?.word() == "io_uring",
             birth_times: value("mount.birth_times")?.is_on(),

@@ -66,6 +66,9 @@ impl Forest {
         self.mount(&entry)?;
         unfinished.finish();
         self.insert(entry);
+        if let (Some(repo), None, Some(tree)) = (&row.repo_path, &row.repo_id, Oid::from_hex(&row.tree)) {
+            self.packer.want(repo, tree);
+        }
         claim.keep();
         Ok(created)
     }

@@ -11,6 +11,7 @@ use crate::hold::{HeldMount, Hold};
 use crate::ipc::Sockets;
 use crate::keeper::Keeper;
 use crate::locked;
+use crate::packer::Packer;
 use crate::protocol::Target;
 use crate::reclaimer::Reclaimer;
 use crate::report::{Refusal, Stopped};
@@ -42,6 +43,7 @@ pub(crate) struct Forest {
     pub(crate) sealer: Arc<Sealer>,
     /// Fetches content before anybody asks.
     pub(crate) ahead: Arc<Ahead>,
+    pub(crate) packer: Arc<Packer>,
     /// Where git asks what changed.
     pub(crate) sockets: Sockets,
     /// Gives back what nobody needs.
@@ -91,6 +93,7 @@ impl Forest {
             keeper: Arc::default(),
             sealer: Arc::default(),
             ahead: Arc::default(),
+            packer: Arc::default(),
             reclaimer: Arc::default(),
             sockets: Sockets::new()?,
             lineage: RwLock::default(),
@@ -108,6 +111,7 @@ impl Forest {
         Sealer::start(&forest)?;
         Reclaimer::start(&forest)?;
         Ahead::start(&forest)?;
+        Packer::start(&forest)?;
         forest.go_on(mounts);
         for entry in forest.active() {
             // The entry remembers why; the others go on.
@@ -241,6 +245,7 @@ impl Forest {
         self.keeper.stop();
         self.sealer.stop();
         self.reclaimer.stop();
+        self.packer.stop();
         self.pool.stop();
         self.settle();
         Ok(Stopped { pid: std::process::id(), unmounted: 0 })
@@ -252,6 +257,7 @@ impl Forest {
         self.keeper.stop();
         self.sealer.stop();
         self.ahead.stop();
+        self.packer.stop();
         for source in self.stores.sources.all() {
             // Programs that wait for content would keep their mount.
             source.fetcher().iter().for_each(|fetcher| fetcher.end());

@@ -49,6 +49,7 @@ mod mounting;
 mod occupants;
 mod open_files;
 mod overlook;
+mod packer;
 mod packing;
 mod patch;
 mod pins;

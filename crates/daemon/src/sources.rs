@@ -9,6 +9,7 @@ use crate::fetching::Fetcher;
 use crate::{locked, memory, note};
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 use weald_git::{GitSource, Repository};
@@ -51,6 +52,7 @@ impl Sources {
                 packs: self.packs.clone(),
                 fetcher: path.starts_with(&self.clones).then(|| Fetcher::new(path, self.env.clone())),
                 told: Mutex::default(),
+                reads: AtomicU64::new(0),
                 me: me.clone(),
             })
         };
@@ -74,6 +76,8 @@ pub(crate) struct LateSource {
     fetcher: Option<Arc<Fetcher>>,
     /// Packs whose damage was told.
     told: Mutex<HashSet<PathBuf>>,
+    /// Blobs that were asked for.
+    reads: AtomicU64,
     me: Weak<LateSource>,
 }
 
@@ -113,6 +117,11 @@ impl LateSource {
             self.closer.watch(self.me.clone());
         }
         Ok(source)
+    }
+
+    /// How many blobs were asked for so far.
+    pub(crate) fn reads(&self) -> u64 {
+        self.reads.load(Ordering::Relaxed)
     }
 
     /// A blob as the repository itself has it, checked against its id.
@@ -159,6 +168,7 @@ impl Source for LateSource {
     }
 
     fn blob(&self, id: &Oid) -> Result<Vec<u8>, SourceError> {
+        self.reads.fetch_add(1, Ordering::Relaxed);
         match self.packs.read(id) {
             Ok(Some(bytes)) => Ok(bytes),
             Ok(None) => self.checked_blob(id),

@@ -13,6 +13,7 @@ use crate::disk::{Disk, DiskFile, Map, OpenMode, read_exact_at};
 use format::{Layout, Slot};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
 use weald_model::Oid;
 
@@ -100,6 +101,7 @@ pub struct ContentPacks {
     dir: PathBuf,
     /// None until first used.
     known: RwLock<Option<Arc<Known>>>,
+    removed: AtomicU64,
 }
 
 #[derive(Default)]
@@ -120,22 +122,17 @@ struct Pack {
 impl ContentPacks {
     /// Takes the directory, which must exist. Touches nothing yet.
     pub fn new(disk: Arc<dyn Disk>, dir: PathBuf) -> Self {
-        Self { disk, dir, known: RwLock::default() }
+        Self { disk, dir, known: RwLock::default(), removed: AtomicU64::new(0) }
     }
 
     /// The size of a blob; None when no pack has it.
     pub fn size(&self, id: &Oid) -> Option<u64> {
-        self.known().ok()?.packs.iter().find_map(|pack| pack.find(id)).map(|slot| u64::from(slot.content))
+        self.known().ok()?.find(id).map(|(_, slot)| u64::from(slot.content))
     }
 
     /// The content of a blob; None when no pack has it. An error says that one has, and that it cannot be had.
     pub fn read(&self, id: &Oid) -> Result<Option<Vec<u8>>, ContentPackError> {
-        for pack in &self.known()?.packs {
-            if let Some(slot) = pack.find(id) {
-                return pack.read(&slot).map(Some);
-            }
-        }
-        Ok(None)
+        self.known()?.find(id).map(|(pack, slot)| pack.read(&slot)).transpose()
     }
 
     /// Begins to write packs for a tree.
@@ -163,10 +160,16 @@ impl ContentPacks {
     pub fn remove(&self, path: &Path) -> Result<(), ContentPackError> {
         let mut known = self.known.write().expect(NOT_POISONED);
         *known = None;
+        self.removed.fetch_add(1, Ordering::Relaxed);
         match self.disk.remove_file(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(ContentPackError::io(path)(error)),
             _ => Ok(()),
         }
+    }
+
+    /// How many were removed since this was made: who has seen all of a tree in packs may look again.
+    pub fn removed(&self) -> u64 {
+        self.removed.load(Ordering::Relaxed)
     }
 
     /// Reads every entry of every pack; `is_right` says whether bytes are the blob of this id.
@@ -219,13 +222,21 @@ impl ContentPacks {
     /// Adds a pack that was just written.
     fn add(&self, path: &Path) -> Result<(), ContentPackError> {
         let pack = Arc::new(Pack::open(&*self.disk, path)?);
-        let before = self.known()?;
+        let mut slot = self.known.write().expect(NOT_POISONED);
+        // Who looks for the first time finds it in the directory.
+        let Some(before) = &*slot else { return Ok(()) };
         let mut packs = before.packs.clone();
         packs.retain(|other| other.path != path);
         packs.push(pack);
         let known = Known { packs, problems: before.problems.clone() };
-        *self.known.write().expect(NOT_POISONED) = Some(Arc::new(known));
+        *slot = Some(Arc::new(known));
         Ok(())
+    }
+}
+
+impl Known {
+    fn find(&self, id: &Oid) -> Option<(&Pack, Slot)> {
+        self.packs.iter().find_map(|pack| Some((&**pack, pack.find(id)?)))
     }
 }
 

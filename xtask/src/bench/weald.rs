@@ -17,6 +17,8 @@ pub(super) const IDENTITY: [(&str, &str); 4] = [
     ("GIT_COMMITTER_EMAIL", "bench@example.org"),
 ];
 
+/// A home is settled when its size has not changed for so long.
+const SETTLED: Duration = Duration::from_secs(10);
 /// Longest wait for all mounts.
 const MOUNTED_WITHIN: Duration = Duration::from_secs(60);
 
@@ -88,6 +90,19 @@ impl Weald {
     pub(super) fn disk_bytes(&self) -> Result<f64> {
         let text = output(Command::new("du").args(["-s", "-B1"]).arg(&self.home))?;
         Ok(text.split_whitespace().next().context("du said nothing")?.parse()?)
+    }
+
+    /// The same once nothing is written any more: content is copied into packs a while after it came.
+    pub(super) fn settled_bytes(&self) -> Result<f64> {
+        let mut last = (self.disk_bytes()?, Instant::now());
+        while last.1.elapsed() < SETTLED {
+            std::thread::sleep(Duration::from_millis(100));
+            let bytes = self.disk_bytes()?;
+            if bytes != last.0 {
+                last = (bytes, Instant::now());
+            }
+        }
+        Ok(last.0)
     }
 
     /// Bytes in the logs' record files, without the zeros written ahead.

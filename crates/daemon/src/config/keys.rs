@@ -118,8 +118,20 @@ pub(crate) const KEYS: &[Key] = &[
     Key {
         name: "fetch.pack",
         kind: Kind::Switch,
-        default: Value::Switch(false),
-        about: "when all of it was fetched, copy it into packs in the order of paths: more disk, fewer reads",
+        default: Value::Switch(true),
+        about: "copy content of repositories into packs in the order of paths, in the background: reads cost less",
+    },
+    Key {
+        name: "fetch.pack_min",
+        kind: Kind::Count(1 << 24),
+        default: Value::Count(1_000),
+        about: "of trees with so many files at least",
+    },
+    Key {
+        name: "fetch.pack_max",
+        kind: Kind::Size,
+        default: Value::Size(4_000_000_000),
+        about: "and not beyond so much disk for all of them",
     },
     Key {
         name: "git.ipc",

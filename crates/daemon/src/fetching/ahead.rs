@@ -11,8 +11,8 @@ mod nodes;
 
 use super::Fetcher;
 use crate::forest::Forest;
+use crate::locked;
 use crate::sources::LateSource;
-use crate::{locked, note};
 use nodes::Wanted;
 pub(crate) use nodes::in_order_of_paths;
 use std::collections::{HashMap, HashSet};
@@ -194,19 +194,8 @@ impl Ahead {
         if !begun {
             return Left::Ended;
         }
-        self.pack(forest, &manifest, &source);
+        forest.packer.want(&job.0, job.1);
         Left::Done
-    }
-
-    /// Copies what is here into content packs, where that is asked for.
-    fn pack(&self, forest: &Forest, manifest: &Manifest, source: &LateSource) {
-        if !forest.stores.config.read().is_ok_and(|config| config.pack) || forest.is_disk_low() {
-            return;
-        }
-        let go_on = || !self.stopped.load(Ordering::Relaxed);
-        if let Err(error) = crate::packing::pack(forest.stores.home.content(), manifest, source, &go_on) {
-            note(format_args!("copying fetched content: {error}"));
-        }
     }
 
     /// Waits while somebody waits for content himself. False when stopped.

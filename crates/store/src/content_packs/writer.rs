@@ -1,7 +1,7 @@
 //! Making content packs: entries are written aside as they come, then the index, then the name.
 
 use super::format::{self, SLOTS_MAX, Slot};
-use super::{BLOB_BYTES_MAX, ContentPackError, ContentPacks};
+use super::{BLOB_BYTES_MAX, ContentPackError, ContentPacks, Known};
 use crate::disk::DiskFile;
 use crate::publish::create_temporary;
 use std::collections::HashSet;
@@ -11,6 +11,8 @@ use weald_model::Oid;
 
 /// A pack is ended before it takes more than this.
 const PACK_BYTES_MAX: u64 = 1 << 30;
+/// And is better ended from here on.
+const PACK_BYTES_FULL: u64 = PACK_BYTES_MAX - (128 << 20);
 /// Bytes gathered before they are written.
 const BUFFER_BYTES: usize = 1 << 20;
 /// Source code shrinks to a quarter; more work gains little, and reading costs the same.
@@ -27,11 +29,13 @@ pub struct Added {
     pub disk_bytes: u64,
 }
 
-/// Writes packs for one tree. Blobs are to come in the order of paths. Nothing can be read from a pack before it is
-/// full or [`Writer::finish`]; dropped, an unfinished one leaves nothing.
+/// Writes packs for one tree. Blobs are to come in the order of paths. Nothing can be read from a pack before
+/// [`Writer::publish`] or [`Writer::finish`], or before it is full; dropped, an unfinished one leaves nothing. Nothing else takes a lock.
 pub struct Writer<'a> {
     packs: &'a ContentPacks,
     tree: Oid,
+    /// The packs there were when this one began.
+    known: Arc<Known>,
     pack: Option<Open>,
     own: HashSet<Oid>,
     compressor: Option<zstd::bulk::Compressor<'static>>,
@@ -49,14 +53,14 @@ struct Open {
 
 impl<'a> Writer<'a> {
     pub(super) fn new(packs: &'a ContentPacks, tree: Oid) -> Self {
-        let added = Added::default();
-        Self { packs, tree, pack: None, own: HashSet::new(), compressor: None, added }
+        let (known, added) = (packs.known().unwrap_or_default(), Added::default());
+        Self { packs, tree, known, pack: None, own: HashSet::new(), compressor: None, added }
     }
 
     /// True when [`Writer::put`] would add this blob, whatever its size.
     pub fn wants(&self, id: &Oid) -> bool {
         let same_hash = id.as_bytes().len() == self.tree.as_bytes().len();
-        same_hash && !self.own.contains(id) && self.packs.size(id).is_none()
+        same_hash && !self.own.contains(id) && self.known.find(id).is_none()
     }
 
     /// Adds a blob, unless a pack has it or it is too large. The caller has checked it against its id.
@@ -88,6 +92,16 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
+    /// Bytes of the packs so far.
+    pub fn disk_bytes(&self) -> u64 {
+        self.added.disk_bytes + self.pack.as_ref().map_or(0, Open::end)
+    }
+
+    /// True when it is time to [`Writer::publish`].
+    pub fn is_full(&self) -> bool {
+        self.pack.as_ref().is_some_and(|pack| pack.end() >= PACK_BYTES_FULL)
+    }
+
     /// Makes everything added durable and readable.
     pub fn finish(mut self) -> Result<Added, ContentPackError> {
         self.publish()?;
@@ -104,7 +118,8 @@ impl<'a> Writer<'a> {
         compressor.compress(content).ok().filter(|compressed| compressed.len() < content.len())
     }
 
-    fn publish(&mut self) -> Result<(), ContentPackError> {
+    /// Makes what was added so far durable and readable.
+    pub fn publish(&mut self) -> Result<(), ContentPackError> {
         let Some(mut pack) = self.pack.take() else { return Ok(()) };
         let published = pack.publish(self.packs, &self.tree);
         if published.is_err() {
@@ -114,7 +129,9 @@ impl<'a> Writer<'a> {
         let (path, bytes) = published?;
         self.own.clear();
         self.added.disk_bytes += bytes;
-        self.packs.add(&path)
+        self.packs.add(&path)?;
+        self.known = self.packs.known()?;
+        Ok(())
     }
 }
 

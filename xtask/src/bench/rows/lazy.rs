@@ -16,9 +16,6 @@ const STATUS_MS_MAX: f64 = 3_000.0;
 const SEARCHED: usize = 1_000;
 const TRIPS_MAX: f64 = 20.0;
 
-/// Nothing is written any more when nothing was for so long.
-const SETTLED: Duration = Duration::from_secs(10);
-
 /// Most that four workspaces take, as a part of the pack of a clone and the compressed content.
 const DISK_RATIO_MAX: f64 = 1.0;
 
@@ -79,7 +76,7 @@ pub(super) fn disk(bench: &Bench) -> Result<Vec<Measured>> {
         anyhow::ensure!(Instant::now() < patience, "the content does not come");
         std::thread::sleep(Duration::from_millis(100));
     }
-    let ours = settled_bytes(&weald)? / 1e6;
+    let ours = weald.settled_bytes()? / 1e6;
     let pack = output(command("du", &["-s", "-B1"]).arg(repository.path.join("objects")))?;
     let pack: f64 = pack.split_whitespace().next().context("du said nothing")?.parse()?;
     let archive = format!("git -C '{}' archive HEAD | zstd -q -3 | wc -c", text(&repository.path)?);
@@ -92,19 +89,6 @@ pub(super) fn disk(bench: &Bench) -> Result<Vec<Measured>> {
         peers: vec![("git pack + 1.1 × compressed content".to_owned(), Sample::new(vec![bound])?)],
         target: Target::Ratio(DISK_RATIO_MAX),
     }])
-}
-
-/// What the home takes once nothing is written any more: content is copied into packs after it came.
-fn settled_bytes(weald: &Weald) -> Result<f64> {
-    let mut last = (weald.disk_bytes()?, Instant::now());
-    while last.1.elapsed() < SETTLED {
-        std::thread::sleep(Duration::from_millis(100));
-        let bytes = weald.disk_bytes()?;
-        if bytes != last.0 {
-            last = (bytes, Instant::now());
-        }
-    }
-    Ok(last.0)
 }
 
 fn is_all_here(weald: &Weald) -> Result<bool> {

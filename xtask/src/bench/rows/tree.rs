@@ -54,6 +54,8 @@ pub(super) fn cold_in(bench: &Bench, weald: &Weald, works: &[ColdWork], with: &s
         weald.run(&["create", text(&repository.path)?, &name])?;
         let (ours, native) =
             (weald.path(&name), native_tree(repository, &bench.disk.path().join("worktree"))?);
+        // Its content pack is there.
+        weald.settled_bytes()?;
         for ((title, work), most) in works.iter().zip(COLD_RATIO_MAX) {
             let (weald, ext4) = in_turn(
                 bench.scale.build_runs + 2,
