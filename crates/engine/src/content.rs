@@ -1,17 +1,22 @@
 //! What a file's bytes are: extents over a hole. Written bytes are never overwritten, only hidden.
 //!
-//! Invariant: extents do not overlap and are not empty. Cost of a change follows the extents it touches.
+//! Invariant: extents do not overlap and are not empty. Cost of a change follows the extents it touches. How they are kept
+//! in memory is in [`runs`].
 
 use crate::persistent_map::Map;
+use runs::Run;
 use std::ops::Range;
 use std::sync::Arc;
 use weald_model::Ino;
 use weald_store::log::Place;
 
+mod runs;
+
 /// The bytes of a file.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Content {
-    extents: Map<u64, Extent>,
+    /// By where they start. They do not overlap, also not in the holes within them.
+    runs: Map<u64, Run>,
     /// Bytes in extents.
     allocated: u64,
     /// Bytes in extents that were written here.
@@ -69,27 +74,25 @@ impl Content {
     /// Shows every extent; with `before`, those that are the same there may be left out.
     pub(crate) fn extents_since(&self, before: Option<&Content>, each: &mut dyn FnMut(&Extent)) {
         let none = Map::default();
-        let before = before.map_or(&none, |before| &before.extents);
-        before.unshared(&self.extents, &mut |_, _, new| {
-            if let Some(extent) = new {
-                each(extent);
-            }
+        let before = before.map_or(&none, |before| &before.runs);
+        before.unshared(&self.runs, &mut |start, _, new| {
+            new.into_iter().flat_map(|run| run.extents(*start)).for_each(|(_, extent)| each(&extent));
             true
         });
     }
 
     /// All extents and where they are, in order.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, &Extent)> {
-        self.extents.iter().map(|(offset, extent)| (*offset, extent))
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, Extent)> {
+        self.runs.iter().flat_map(|(start, run)| run.extents(*start))
     }
 
     /// Where the bytes of `other` are not those of this, by where they come from. Ascending, apart from each other. Cost:
     /// the extents that are not shared.
     pub(crate) fn differences(&self, other: &Content) -> Vec<Range<u64>> {
         let mut spans: Vec<Range<u64>> = Vec::new();
-        self.extents.unshared(&other.extents, &mut |offset, mine, theirs| {
+        self.runs.unshared(&other.runs, &mut |offset, mine, theirs| {
             if mine != theirs {
-                let len = mine.map_or(0, |extent| extent.len).max(theirs.map_or(0, |extent| extent.len));
+                let len = mine.map_or(0, Run::span).max(theirs.map_or(0, Run::span));
                 match spans.last_mut() {
                     Some(last) if last.end >= *offset => last.end = last.end.max(offset + len),
                     _ => spans.push(*offset..offset + len),
@@ -122,14 +125,16 @@ impl Content {
 
     /// True when both are made of the same extents, and so of the same bytes.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
-        let mut same = (self.allocated, self.private) == (other.allocated, other.private);
-        if same && !self.extents.is_shared(&other.extents) {
-            self.extents.unshared(&other.extents, &mut |_, mine, theirs| {
-                same = mine == theirs;
-                same
-            });
+        if (self.allocated, self.private) != (other.allocated, other.private) {
+            return false;
         }
-        same
+        let mut are_runs_same = true;
+        self.runs.unshared(&other.runs, &mut |_, mine, theirs| {
+            are_runs_same = mine == theirs;
+            are_runs_same
+        });
+        // The same extents may be in other runs.
+        are_runs_same || self.iter().eq(other.iter())
     }
 
     /// Puts an extent at `offset`, hiding what was there.
@@ -137,42 +142,68 @@ impl Content {
         if extent.len == 0 {
             return;
         }
-        self.punch(offset, offset + extent.len);
-        self.count_in(&extent);
-        self.extents.insert(offset, extent);
+        if self.runs.is_empty() {
+            self.count_in(&extent);
+            self.runs = Map::one(offset, Run::One(extent));
+            return;
+        }
+        self.replace(offset, offset + extent.len, Some(extent));
     }
 
     /// Frees `from..to`.
     pub(crate) fn punch(&mut self, from: u64, to: u64) {
-        let before = self
-            .extents
-            .last_at_or_before(|start| start.cmp(&from))
-            .map(|(start, extent)| (*start, extent.clone()));
-        if let Some((start, extent)) = before
-            && start < from
-            && start + extent.len > from
-        {
-            self.take(start);
-            self.add(start, Extent { len: from - start, ..extent.clone() });
-            self.add_tail(start, &extent, to);
+        self.replace(from, to, None);
+    }
+
+    /// Frees `from..to`, and puts `new` there.
+    fn replace(&mut self, from: u64, to: u64, new: Option<Extent>) {
+        let mut extents = Vec::new();
+        let joined = self.before(from, new.as_ref());
+        let mut new = new.map(|extent| (from, extent));
+        let mut next = joined.or_else(|| self.first_in(from, to));
+        while let Some(start) = next {
+            let Some(run) = self.runs.remove(&start) else { break };
+            extents.reserve(run.count() + 2);
+            for (start, extent) in run.extents(start) {
+                self.count_out(&extent);
+                let end = start + extent.len;
+                if start < from {
+                    extents.push((start, Extent { len: end.min(from) - start, ..extent.clone() }));
+                }
+                if end > from {
+                    extents.extend(new.take());
+                }
+                if end > to {
+                    let cut = to.saturating_sub(start);
+                    let (len, skip) = (extent.len - cut, extent.skip + cut);
+                    extents.push((start + cut, Extent { len, skip, ..extent }));
+                }
+            }
+            next = self.first_in(from, to);
         }
-        let inside: Vec<(u64, Extent)> = self
-            .extents
-            .from(|start| start.cmp(&from))
-            .take_while(|(start, _)| **start < to)
-            .map(|(start, extent)| (*start, extent.clone()))
-            .collect();
-        for (start, extent) in inside {
-            self.take(start);
-            self.add_tail(start, &extent, to);
-        }
+        extents.extend(new);
+        extents.iter().for_each(|(_, extent)| self.count_in(extent));
+        runs::share_out(extents, &mut |start, run| drop(self.runs.insert(start, run)));
+    }
+
+    /// Where the last run up to `from` starts, if it reaches there, or has room for what is put there.
+    fn before(&self, from: u64, new: Option<&Extent>) -> Option<u64> {
+        let (start, run) = self.runs.last_at_or_before(|start| start.cmp(&from))?;
+        let reaches = *start == from || start + run.span() > from;
+        (reaches || new.is_some_and(|new| run.takes(new))).then_some(*start)
+    }
+
+    /// Where the first run that starts in `from..to` does.
+    fn first_in(&self, from: u64, to: u64) -> Option<u64> {
+        let (start, _) = self.runs.from(|start| start.cmp(&from)).next()?;
+        (*start < to).then_some(*start)
     }
 
     /// Gives the free parts of `from..to` zeroed space.
     pub(crate) fn allocate(&mut self, from: u64, to: u64) {
         for piece in self.pieces(from, to) {
             if piece.extent.is_none() {
-                self.add(piece.offset, Extent { len: piece.len, skip: 0, origin: Origin::Zero });
+                self.put(piece.offset, Extent { len: piece.len, skip: 0, origin: Origin::Zero });
             }
         }
     }
@@ -181,22 +212,21 @@ impl Content {
     pub(crate) fn pieces(&self, from: u64, to: u64) -> Vec<Piece> {
         let mut pieces = Vec::new();
         let mut at = from;
-        let start =
-            self.extents.last_at_or_before(|start| start.cmp(&from)).map_or(from, |(start, _)| *start);
-        for (start, extent) in self.extents.from(|key| key.cmp(&start)).take_while(|(start, _)| **start < to)
-        {
-            let end = start + extent.len;
-            if end <= at {
-                continue;
+        for (start, run) in self.runs_from(from).take_while(|(start, _)| **start < to) {
+            for (start, extent) in run.extents(*start).take_while(|(start, _)| *start < to) {
+                let end = start + extent.len;
+                if end <= at {
+                    continue;
+                }
+                if start > at {
+                    pieces.push(Piece { offset: at, len: start - at, extent: None });
+                    at = start;
+                }
+                let len = end.min(to) - at;
+                let part = Extent { len, skip: extent.skip + (at - start), origin: extent.origin };
+                pieces.push(Piece { offset: at, len, extent: Some(part) });
+                at += len;
             }
-            if *start > at {
-                pieces.push(Piece { offset: at, len: start - at, extent: None });
-                at = *start;
-            }
-            let len = end.min(to) - at;
-            let part = Extent { len, skip: extent.skip + (at - start), origin: extent.origin.clone() };
-            pieces.push(Piece { offset: at, len, extent: Some(part) });
-            at += len;
         }
         if at < to {
             pieces.push(Piece { offset: at, len: to - at, extent: None });
@@ -206,13 +236,16 @@ impl Content {
 
     /// The first offset at or after `from` that holds written bytes, below `size`.
     pub(crate) fn next_data(&self, from: u64, size: u64) -> Option<u64> {
-        self.runs(from).find(|(_, end)| *end > from).map(|(start, _)| start.max(from)).filter(|at| *at < size)
+        self.written(from)
+            .find(|(_, end)| *end > from)
+            .map(|(start, _)| start.max(from))
+            .filter(|at| *at < size)
     }
 
     /// The first offset at or after `from` that holds none, at most `size`.
     pub(crate) fn next_hole(&self, from: u64, size: u64) -> u64 {
         let mut at = from;
-        for (start, end) in self.runs(from) {
+        for (start, end) in self.written(from) {
             if start > at {
                 break;
             }
@@ -221,35 +254,23 @@ impl Content {
         at.min(size)
     }
 
-    fn runs(&self, from: u64) -> impl Iterator<Item = (u64, u64)> {
-        let start =
-            self.extents.last_at_or_before(|start| start.cmp(&from)).map_or(from, |(start, _)| *start);
-        self.extents
-            .from(move |key| key.cmp(&start))
-            .filter(|(_, extent)| !matches!(extent.origin, Origin::Zero))
-            .map(|(start, extent)| (*start, start + extent.len))
+    /// Where written bytes are, from the extent that `from` is in or behind.
+    fn written(&self, from: u64) -> impl Iterator<Item = (u64, u64)> {
+        let extents = self.runs_from(from).flat_map(|(start, run)| run.extents(*start));
+        let written = extents.filter(|(_, extent)| !matches!(extent.origin, Origin::Zero));
+        written.map(|(start, extent)| (start, start + extent.len))
     }
 
-    fn add(&mut self, start: u64, extent: Extent) {
-        self.count_in(&extent);
-        self.extents.insert(start, extent);
+    /// All runs from the one that `from` may be in.
+    fn runs_from(&self, from: u64) -> impl Iterator<Item = (&u64, &Run)> {
+        let first = self.runs.last_at_or_before(|start| start.cmp(&from)).map_or(from, |(start, _)| *start);
+        self.runs.from(move |start| start.cmp(&first))
     }
 
-    /// Puts back what of an extent taken from `start` lies behind `to`.
-    fn add_tail(&mut self, start: u64, extent: &Extent, to: u64) {
-        let end = start + extent.len;
-        if end > to {
-            let cut = to - start;
-            self.add(to, Extent { len: end - to, skip: extent.skip + cut, origin: extent.origin.clone() });
-        }
-    }
-
-    fn take(&mut self, start: u64) {
-        if let Some(extent) = self.extents.remove(&start) {
-            self.allocated -= extent.len;
-            if extent.origin.is_private() {
-                self.private -= extent.len;
-            }
+    fn count_out(&mut self, extent: &Extent) {
+        self.allocated -= extent.len;
+        if extent.origin.is_private() {
+            self.private -= extent.len;
         }
     }
 

@@ -36,6 +36,16 @@ impl<K: Ord + Clone, V: Clone> Default for Map<K, V> {
 }
 
 impl<K: Ord + Clone, V: Clone> Map<K, V> {
+    /// With one entry.
+    pub(crate) fn one(key: K, value: V) -> Self {
+        Self { root: Arc::new(Node::Leaf(vec![(key, value)])), len: 1 }
+    }
+
+    /// True when there is no entry.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
     /// Number of entries.
     pub(crate) fn len(&self) -> usize {
         self.len
@@ -151,13 +161,6 @@ impl<K: Ord + Clone, V: Clone> Map<K, V> {
     /// Walks all entries.
     pub(crate) fn iter(&self) -> Iter<'_, K, V> {
         self.from(|_| Ordering::Equal)
-    }
-}
-
-impl<K, V> Map<K, V> {
-    /// True when both are the same nodes, so equal without a look.
-    pub(crate) fn is_shared(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.root, &other.root)
     }
 }
 

@@ -168,7 +168,7 @@ fn extent_changes(
             let is = new.next_if(|(offset, _)| *offset == at).map(|(_, extent)| extent);
             if was != is {
                 let key = [change.ino.0.to_be_bytes(), at.to_be_bytes()].concat();
-                all.push((key, is.map(encode_extent)));
+                all.push((key, is.as_ref().map(encode_extent)));
             }
         }
     }
@@ -176,11 +176,11 @@ fn extent_changes(
 }
 
 /// The extents of an inode that its recipe does not tell.
-fn extents_of<'a>(
+fn extents_of(
     state: &State,
     ino: Ino,
-    slot: Option<&'a Option<Arc<Inode>>>,
-) -> impl Iterator<Item = (u64, &'a Extent)> {
+    slot: Option<&Option<Arc<Inode>>>,
+) -> impl Iterator<Item = (u64, Extent)> {
     let content = slot.and_then(Option::as_ref).and_then(|inode| inode.own_content());
     let is_told = |content: &Content| !state.is_orphan(ino) && is_told_by_recipe(content);
     content.filter(|content| !is_told(content)).into_iter().flat_map(Content::iter)
@@ -193,7 +193,7 @@ fn is_told_by_recipe(content: &Content) -> bool {
     let is_one = extents.next().is_none();
     let is_written =
         |extent: &Extent| matches!(extent.origin, Origin::Log(_) | Origin::Chunk(_) | Origin::Bytes(_));
-    is_one && first.is_none_or(|(_, extent)| !is_written(extent))
+    is_one && first.is_none_or(|(_, extent)| !is_written(&extent))
 }
 
 fn encode_extent(extent: &Extent) -> Vec<u8> {

@@ -90,7 +90,7 @@ impl Inode {
         match &self.body {
             Body::Target(Target::Base(ino)) => vec![*ino],
             Body::File(content) => {
-                let base = |(_, extent): (u64, &crate::content::Extent)| match extent.origin {
+                let base = |(_, extent): (u64, crate::content::Extent)| match extent.origin {
                     Origin::Base(ino) => Some(ino),
                     _ => None,
                 };
