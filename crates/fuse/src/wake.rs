@@ -9,7 +9,9 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// A shorter sleep halted no CPU.
 const NEAR: Duration = Duration::from_micros(15);
@@ -73,7 +75,7 @@ impl Rule {
     }
 }
 
-/// The request to the kernel, and when it is made. Only the thread that waits for events uses it.
+/// The request to the kernel, and when it is made. One thread uses it at a time.
 pub(crate) struct Wake {
     rule: Rule,
     held: Option<File>,
@@ -109,6 +111,55 @@ impl Wake {
             }
             Step::Release => self.held = None,
         }
+    }
+}
+
+/// The same for threads that wait beside each other: the program that one of them has answered may ask another next, since the
+/// scheduler moves it to a CPU that is free.
+pub(crate) struct SharedWake {
+    wake: Mutex<Wake>,
+    is_held: AtomicBool,
+    begun: Instant,
+    /// When one of them last had answered all it had, in nanoseconds from `begun`.
+    answered_at: AtomicU64,
+}
+
+impl Default for SharedWake {
+    fn default() -> Self {
+        let (wake, is_held, begun) = (Mutex::default(), AtomicBool::new(false), Instant::now());
+        Self { wake, is_held, begun, answered_at: AtomicU64::new(0) }
+    }
+}
+
+impl SharedWake {
+    /// As [`Wake::patience`].
+    pub(crate) fn patience(&self) -> Option<Duration> {
+        self.is_held.load(Ordering::Relaxed).then_some(PAUSE)
+    }
+
+    /// Told before each wait.
+    pub(crate) fn waits(&self) {
+        self.answered_at.store(self.now(), Ordering::Relaxed);
+    }
+
+    /// Told after each wait, and whether a request came.
+    pub(crate) fn waited(&self, came: bool) {
+        let nanos = self.now().saturating_sub(self.answered_at.load(Ordering::Relaxed));
+        self.told(came, Duration::from_nanos(nanos));
+    }
+
+    fn told(&self, came: bool, time: Duration) {
+        if !came && time < PAUSE {
+            // The others have enough to do.
+            return;
+        }
+        let mut wake = self.wake.lock().unwrap_or_else(PoisonError::into_inner);
+        wake.waited(false, time);
+        self.is_held.store(wake.held.is_some(), Ordering::Relaxed);
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.begun.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 }
 
@@ -158,6 +209,19 @@ mod tests {
             assert_eq!(steps(&mut rule, ACROSS, PATIENCE_MIN - 1, Step::Stay), PATIENCE_MIN as usize - 1);
             assert_eq!(rule.slept(TOGETHER), Step::Stay);
         }
+    }
+
+    #[test]
+    fn a_run_that_goes_from_thread_to_thread_is_as_dense_as_one_that_stays() {
+        let wake = SharedWake::default();
+        let run = || wake.wake.lock().unwrap().rule.run;
+        // Once more, and the kernel is asked, which may refuse.
+        (1..PATIENCE_MIN).for_each(|_| wake.told(true, ACROSS));
+        assert_eq!(run(), PATIENCE_MIN - 1);
+        wake.told(false, ACROSS);
+        assert_eq!(run(), PATIENCE_MIN - 1, "one hears nothing while others have work");
+        wake.told(false, PAUSE);
+        assert_eq!(run(), 0, "nobody has");
     }
 
     #[test]

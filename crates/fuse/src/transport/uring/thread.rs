@@ -12,7 +12,7 @@ use super::{Inbox, Order, Seat};
 use crate::connection::{Connection, Prepared, fail};
 use crate::reply::Reply;
 use crate::request::{Operation, Request};
-use crate::wake::Wake;
+use crate::wake::SharedWake;
 use rustix::io::Errno as HostErrno;
 use rustix::thread::CpuSet;
 use std::io;
@@ -39,6 +39,7 @@ pub(super) fn start(
 ) -> io::Result<Vec<(Arc<Inbox>, JoinHandle<()>)>> {
     let (online, possible) = (cpus("online")?, cpus("possible")?);
     let mut threads = Vec::new();
+    let wake = Arc::<SharedWake>::default();
     for &cpu in &online {
         let mut queues = vec![cpu];
         if threads.is_empty() {
@@ -46,13 +47,14 @@ pub(super) fn start(
         }
         let inbox = Arc::new(Inbox::new(queues)?);
         let (theirs, memory, aside) = (Arc::clone(&inbox), Arc::clone(memory), Arc::clone(aside));
+        let wake = Arc::clone(&wake);
         let run = move || {
             let mut set = CpuSet::new();
             set.set(cpu.into());
             // A CPU we may not run on is served from another.
             let _ = rustix::thread::sched_setaffinity(None, &set);
             if let Ok(ring) = Ring::new() {
-                Thread::new(ring, theirs, memory, aside).run();
+                Thread::new(ring, theirs, memory, aside, wake).run();
             }
         };
         threads.push((inbox, std::thread::Builder::new().name(format!("weald-cpu{cpu}")).spawn(run)?));
@@ -84,14 +86,20 @@ struct Thread {
     /// Slots of the process before that had no request, until all of its mount is settled.
     parked: Vec<(Arc<Seat>, Slot)>,
     reply: Reply,
-    wake: Wake,
+    wake: Arc<SharedWake>,
     /// Pages were used since they were given back.
     is_used: bool,
     is_stopping: bool,
 }
 
 impl Thread {
-    fn new(ring: Ring, inbox: Arc<Inbox>, memory: Arc<Memory>, aside: Arc<Aside>) -> Self {
+    fn new(
+        ring: Ring,
+        inbox: Arc<Inbox>,
+        memory: Arc<Memory>,
+        aside: Arc<Aside>,
+        wake: Arc<SharedWake>,
+    ) -> Self {
         Self {
             ring,
             inbox,
@@ -100,7 +108,7 @@ impl Thread {
             entries: Entries::default(),
             parked: Vec::new(),
             reply: Reply::default(),
-            wake: Wake::default(),
+            wake,
             is_used: false,
             is_stopping: false,
         }
@@ -114,12 +122,13 @@ impl Thread {
             let patience = self.wake.patience().or(self.is_used.then_some(IDLE));
             let patience = if self.is_stopping { Some(QUIET) } else { patience };
             let since = Instant::now();
+            self.wake.waits();
             if self.ring.wait(patience).is_err() {
                 return;
             }
-            self.wake.waited(false, since.elapsed());
             self.ring.completed(&mut completed);
             is_quiet = completed.is_empty();
+            self.wake.waited(!is_quiet);
             if is_quiet && since.elapsed() >= IDLE {
                 self.give_pages_back();
             }
