@@ -9,8 +9,8 @@ use crate::fetching::Fetcher;
 use crate::{locked, memory, note};
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Duration;
 use weald_git::{GitSource, Repository};
 use weald_model::{Env, Oid, Source, SourceError, TreeEntry, Wait};
@@ -35,6 +35,11 @@ impl Sources {
         Self { clones, env, packs, by_path: Mutex::default(), closer: Arc::default() }
     }
 
+    /// Sets what is called when nothing was read for a while; once.
+    pub(crate) fn when_at_rest(&self, at_rest: Box<dyn Fn() + Send + Sync>) {
+        let _ = self.closer.at_rest.set(at_rest);
+    }
+
     /// Those that were asked for so far, by path.
     pub(crate) fn all(&self) -> Vec<Arc<LateSource>> {
         let mut all: Vec<_> = locked(&self.by_path).values().cloned().collect();
@@ -48,6 +53,8 @@ impl Sources {
             Arc::new_cyclic(|me| LateSource {
                 path: path.to_owned(),
                 opened: Mutex::default(),
+                is_used: AtomicBool::new(false),
+                is_watched: AtomicBool::new(false),
                 closer: self.closer.clone(),
                 packs: self.packs.clone(),
                 fetcher: path.starts_with(&self.clones).then(|| Fetcher::new(path, self.env.clone())),
@@ -69,7 +76,11 @@ impl Sources {
 /// readers an error, not the workspace.
 pub(crate) struct LateSource {
     path: PathBuf,
-    opened: Mutex<Option<Opened>>,
+    opened: Mutex<Option<GitSource>>,
+    /// Read from since the closer last looked.
+    is_used: AtomicBool,
+    /// The closer looks at it. Changed while `opened` is held.
+    is_watched: AtomicBool,
     closer: Arc<Closer>,
     packs: Arc<ContentPacks>,
     /// Brings what a clone left out. None: what is missing stays so.
@@ -79,12 +90,6 @@ pub(crate) struct LateSource {
     /// Blobs that were asked for.
     reads: AtomicU64,
     me: Weak<LateSource>,
-}
-
-struct Opened {
-    source: GitSource,
-    /// Used since the closer last looked.
-    used: bool,
 }
 
 impl LateSource {
@@ -100,9 +105,9 @@ impl LateSource {
 
     /// The open repository.
     pub(crate) fn get(&self) -> Result<GitSource, SourceError> {
-        if let Some(opened) = locked(&self.opened).as_mut() {
-            opened.used = true;
-            return Ok(opened.source.clone());
+        if let Some(source) = &*locked(&self.opened) {
+            self.is_used.store(true, Ordering::Relaxed);
+            return Ok(source.clone());
         }
         let repo = Repository::open(&self.path).map_err(|fault| SourceError::Unavailable(fault.message))?;
         let source = match self.fetcher {
@@ -110,13 +115,29 @@ impl LateSource {
             None => GitSource::new(repo),
         };
         let mut opened = locked(&self.opened);
-        let is_first = opened.is_none();
-        let source = opened.get_or_insert_with(|| Opened { source, used: true }).source.clone();
+        let source = opened.get_or_insert(source).clone();
+        self.is_used.store(true, Ordering::Relaxed);
+        let is_watched = self.is_watched.swap(true, Ordering::Relaxed);
         drop(opened);
-        if is_first {
+        if !is_watched {
             self.closer.watch(self.me.clone());
         }
         Ok(source)
+    }
+
+    /// Content of it was read, though it need not be open for that.
+    fn was_read(&self) {
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        self.is_used.store(true, Ordering::Relaxed);
+        if self.is_watched.load(Ordering::Relaxed) {
+            return;
+        }
+        let opened = locked(&self.opened);
+        let is_watched = self.is_watched.swap(true, Ordering::Relaxed);
+        drop(opened);
+        if !is_watched {
+            self.closer.watch(self.me.clone());
+        }
     }
 
     /// How many blobs were asked for so far.
@@ -129,11 +150,12 @@ impl LateSource {
         self.get()?.blob(id)
     }
 
-    /// Closes the repository when it was not used since the last look. True when it is still open.
+    /// Closes the repository when it was not used since the last look. True when it was.
     fn look(&self) -> bool {
         let mut opened = locked(&self.opened);
-        let was_used = opened.as_mut().is_some_and(|opened| std::mem::take(&mut opened.used));
+        let was_used = self.is_used.swap(false, Ordering::Relaxed);
         let idle = if was_used { None } else { opened.take() };
+        self.is_watched.store(was_used, Ordering::Relaxed);
         drop(opened);
         // Unmapped without the lock.
         drop(idle);
@@ -168,7 +190,7 @@ impl Source for LateSource {
     }
 
     fn blob(&self, id: &Oid) -> Result<Vec<u8>, SourceError> {
-        self.reads.fetch_add(1, Ordering::Relaxed);
+        self.was_read();
         match self.packs.read(id) {
             Ok(Some(bytes)) => Ok(bytes),
             Ok(None) => self.checked_blob(id),
@@ -203,9 +225,11 @@ impl Source for LateSource {
     }
 }
 
-/// Closes idle repositories. Its thread runs only while one is open.
+/// Closes idle repositories, and has what was read of them go from memory. Its thread runs only while one is read.
 #[derive(Default)]
 struct Closer {
+    /// Called when none was read for a while.
+    at_rest: OnceLock<Box<dyn Fn() + Send + Sync>>,
     watched: Mutex<Watched>,
 }
 
@@ -239,6 +263,9 @@ impl Closer {
         let mut open = std::mem::take(&mut locked(&self.watched).open);
         let before = open.len();
         open.retain(|source| source.upgrade().is_some_and(|source| source.look()));
+        if let (true, Some(at_rest)) = (open.is_empty(), self.at_rest.get()) {
+            at_rest();
+        }
         if open.len() < before {
             // Their caches of objects go with them.
             memory::give_back();

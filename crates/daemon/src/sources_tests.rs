@@ -91,6 +91,34 @@ fn a_repository_that_was_away_is_read_once_it_is_back() {
 }
 
 #[test]
+fn what_was_read_from_packs_alone_goes_from_memory_when_nobody_reads() {
+    let (repo, blob) = packed();
+    let dir = tempfile::tempdir().unwrap();
+    let packs = ContentPacks::new(Arc::new(HostDisk::new(dir.path())), dir.path().to_owned());
+    let mut writer = packs.writer(&blob);
+    writer.put(&blob, b"one\n").unwrap();
+    writer.finish().unwrap();
+    let sources = Sources::new(PathBuf::from("/none"), Arc::new(HostEnv::default()), Arc::new(packs));
+    locked(&sources.closer.watched).is_running = true;
+    let rests = Arc::new(AtomicU64::new(0));
+    let counted = rests.clone();
+    sources.when_at_rest(Box::new(move || _ = counted.fetch_add(1, Ordering::Relaxed)));
+    let source = sources.at(repo.path());
+    for round in 1..3 {
+        for _ in 0..3 {
+            assert_eq!(source.blob(&blob).unwrap(), b"one\n");
+        }
+        assert!(!is_mapped(&repo), "the repository is not needed for that");
+        assert_eq!(locked(&sources.closer.watched).open.len(), 1);
+        assert!(sources.closer.round());
+        assert_eq!(rests.load(Ordering::Relaxed), round - 1);
+        assert!(!sources.closer.round());
+        assert_eq!(rests.load(Ordering::Relaxed), round);
+        locked(&sources.closer.watched).is_running = true;
+    }
+}
+
+#[test]
 fn the_thread_begins_with_the_first_open_repository() {
     let (repo, blob) = packed();
     let sources = new_sources();

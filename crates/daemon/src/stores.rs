@@ -53,6 +53,12 @@ impl Stores {
         let config = ConfigFile::new(root);
         shared.set_programs(Arc::new(RunningPrograms::default()));
         let sources = Sources::new(home.paths().repos(), env.clone(), home.content().clone());
+        let cached = Arc::downgrade(&shared);
+        sources.when_at_rest(Box::new(move || {
+            if let Some(shared) = cached.upgrade() {
+                shared.forget_blobs();
+            }
+        }));
         let stores = Self {
             home: Arc::new(home),
             shared,

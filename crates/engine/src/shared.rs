@@ -280,6 +280,15 @@ impl Shared {
         self.cache().unpacked.retain(|_, stored| stored != hash);
     }
 
+    /// Forgets decompressed base content in memory: nobody read any for a while.
+    pub fn forget_blobs(&self) {
+        let mut cache = self.cache();
+        let gone = (std::mem::take(&mut cache.young), std::mem::take(&mut cache.old));
+        cache.young_bytes = 0;
+        drop(cache);
+        drop(gone);
+    }
+
     /// Reads `buffer.len()` bytes of a base node's content from `offset`. Blocks on the source without a lock.
     pub(crate) fn read_base(&self, base: &Base, ino: Ino, offset: u64, buffer: &mut [u8]) -> Result<()> {
         match self.blob(base, ino)? {
