@@ -1,7 +1,7 @@
 //! Tells which requests take long, at next to no cost for those that do not.
 //!
 //! Most reads are answered from memory within microseconds, and waking a second thread beside each costs more than the
-//! answer. A thread therefore notes on its desk ([`Desk::begin`]) what it begins, and goes on. The watchman, one
+//! answer. A thread therefore notes on its desk ([`Watchman::begin`]) what it begins, and goes on. The watchman, one
 //! thread, makes a round of all desks every [`ROUND`]; what lies there for the second time is late, and he calls for help.
 //! Without any such request for [`QUIET_ROUNDS`] he sleeps until the next: an idle process is never woken.
 //!
