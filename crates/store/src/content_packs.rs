@@ -28,6 +28,9 @@ pub use writer::{Added, Writer};
 /// Largest blob in a pack: bounds the memory of a read. Larger ones stay with the source.
 pub const BLOB_BYTES_MAX: usize = 64 << 20;
 
+/// What the disk is asked for at a time, ahead of readers: milliseconds on any disk, and not missed in the page cache.
+const AHEAD_BYTES: u64 = 2 << 20;
+
 /// Why a pack, or something in it, cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum ContentPackError {
@@ -117,6 +120,8 @@ struct Pack {
     file: Arc<dyn DiskFile>,
     map: Map,
     layout: Layout,
+    /// A bit for each part that the disk was asked for.
+    asked: Vec<AtomicU64>,
 }
 
 impl ContentPacks {
@@ -245,7 +250,20 @@ impl Pack {
         let file = disk.open(path, OpenMode::Read).map_err(ContentPackError::io(path))?;
         let map = disk.map(path).map_err(ContentPackError::io(path))?;
         let layout = Layout::decode(&map, path)?;
-        Ok(Self { path: path.to_owned(), file, map, layout })
+        let asked = (0..=map.len() as u64 / (AHEAD_BYTES * 64)).map(|_| AtomicU64::new(0)).collect();
+        Ok(Self { path: path.to_owned(), file, map, layout, asked })
+    }
+
+    /// Has the disk bring what lies around an entry: who reads one file of a directory reads the next, and several programs that
+    /// read different ones look random to the kernel's own read-ahead. Once for each part of the file.
+    fn ask_ahead(&self, offset: u64) {
+        for part in [offset / AHEAD_BYTES, offset / AHEAD_BYTES + 1] {
+            let Some(word) = self.asked.get((part / 64) as usize) else { return };
+            let bit = 1 << (part % 64);
+            if word.load(Ordering::Relaxed) & bit == 0 && word.fetch_or(bit, Ordering::Relaxed) & bit == 0 {
+                self.file.will_need(part * AHEAD_BYTES, AHEAD_BYTES);
+            }
+        }
     }
 
     fn find(&self, id: &Oid) -> Option<Slot> {
@@ -267,6 +285,7 @@ impl Pack {
         if !is_inside || slot.content as usize > BLOB_BYTES_MAX || slot.stored > slot.content {
             return Err(self.damaged(slot.offset, "an entry lies outside"));
         }
+        self.ask_ahead(slot.offset);
         let mut stored = vec![0; slot.stored as usize];
         read_exact_at(&*self.file, &mut stored, slot.offset).map_err(ContentPackError::io(&self.path))?;
         if crc32c::crc32c(&stored) != slot.sum {

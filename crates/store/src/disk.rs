@@ -94,6 +94,10 @@ pub trait DiskFile: Send + Sync {
     fn punch(&self, offset: u64, len: u64) -> io::Result<()>;
     /// Bytes of disk the file takes.
     fn allocated_bytes(&self) -> io::Result<u64>;
+    /// Tells that these bytes will be read soon. A hint; returns before they are there.
+    fn will_need(&self, offset: u64, len: u64) {
+        let _ = (offset, len);
+    }
 }
 
 /// The bytes of a whole immutable file: a memory map, or memory of a disk that has none. Cheap to clone.

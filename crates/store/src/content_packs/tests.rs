@@ -65,6 +65,23 @@ fn what_was_written_is_read_after_a_restart() {
 }
 
 #[test]
+fn the_disk_is_asked_ahead_once_for_each_part_and_only_where_somebody_reads() {
+    let place = Place::new();
+    place.write(id(1_000_000), 0..500);
+    let path = &place.files()[0];
+    let pack = Pack::open(&HostDisk::new(place.dir.path()), path).unwrap();
+    let asked = || pack.asked.iter().map(|word| word.load(Ordering::Relaxed)).collect::<Vec<_>>();
+    assert_eq!(asked(), [0], "a small pack has one word, and nobody has read");
+    for number in [3, 400, 3] {
+        assert_eq!(pack.read(&pack.find(&id(number)).unwrap()).unwrap(), content(number));
+        assert_eq!(asked(), [0b11], "the part and the next");
+    }
+    pack.ask_ahead(u64::MAX);
+    pack.ask_ahead(AHEAD_BYTES * 63);
+    assert_eq!(asked(), [1 << 63 | 0b11], "behind the end there is nothing to ask for");
+}
+
+#[test]
 fn a_blob_that_a_pack_has_is_not_written_again() {
     let place = Place::new();
     let packs = place.packs();

@@ -8,6 +8,7 @@ use rustix::fs::{AtFlags, FallocateFlags, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, IoSlice};
+use std::num::NonZeroU64;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -244,6 +245,11 @@ impl DiskFile for HostFile {
 
     fn allocated_bytes(&self) -> io::Result<u64> {
         Ok(u64::try_from(rustix::fs::fstat(&self.fd)?.st_blocks).unwrap_or(0) * 512)
+    }
+
+    fn will_need(&self, offset: u64, len: u64) {
+        // A hint that is not taken changes nothing.
+        let _ = rustix::fs::fadvise(&self.fd, offset, NonZeroU64::new(len), rustix::fs::Advice::WillNeed);
     }
 }
 
