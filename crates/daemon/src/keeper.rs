@@ -8,8 +8,8 @@
 use crate::config::Config;
 use crate::entry::Entry;
 use crate::forest::Forest;
-use crate::locked;
 use crate::thinning::Policy;
+use crate::{locked, start_thread};
 use std::collections::HashMap;
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -80,9 +80,7 @@ impl Keeper {
             }
         }));
         let (keeper, weak) = (forest.keeper.clone(), Arc::downgrade(forest));
-        let thread = std::thread::Builder::new().name("keeper".to_owned());
-        let spawned = thread.spawn(move || keeper.run(&weak));
-        spawned.map(drop).map_err(|error| Fault::host("starting a thread", &error))
+        start_thread("keeper", move || keeper.run(&weak))
     }
 
     fn run(&self, forest: &Weak<Forest>) {

@@ -79,11 +79,18 @@ mod wire;
 mod writeback;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use weald_model::Fault;
 
 /// Takes a lock. A panic while one was held has been answered as a fault already, and what these locks guard is
 /// whole at every step.
 fn locked<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Starts a thread that nobody waits for.
+fn start_thread(name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), Fault> {
+    let started = std::thread::Builder::new().name(name.to_owned()).spawn(run);
+    started.map(drop).map_err(|error| Fault::host("starting a thread", &error))
 }
 
 /// Writes a line to the daemon's log. On a full disk it is lost: `eprintln!` would panic, and with it end what the

@@ -9,7 +9,7 @@
 use crate::forest::Forest;
 use crate::packing::{PackingError, pack};
 use crate::sources::LateSource;
-use crate::{locked, memory, note};
+use crate::{locked, memory, note, start_thread};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -73,9 +73,7 @@ impl Packer {
     /// Starts the thread.
     pub(crate) fn start(forest: &Arc<Forest>) -> Result<(), Fault> {
         let (packer, weak) = (forest.packer.clone(), Arc::downgrade(forest));
-        let thread = std::thread::Builder::new().name("packer".to_owned());
-        let spawned = thread.spawn(move || packer.run(&weak));
-        spawned.map(drop).map_err(|error| Fault::host("starting a thread", &error))
+        start_thread("packer", move || packer.run(&weak))
     }
 
     fn run(&self, weak: &Weak<Forest>) {

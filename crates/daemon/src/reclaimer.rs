@@ -9,7 +9,7 @@
 use crate::forest::Forest;
 use crate::gc::{Looked, Reclaimed};
 use crate::report::{Moment, ReclaimedReport};
-use crate::{locked, note};
+use crate::{locked, note, start_thread};
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
@@ -94,9 +94,7 @@ impl Reclaimer {
     /// Starts the thread.
     pub(crate) fn start(forest: &Arc<Forest>) -> Result<(), Fault> {
         let (reclaimer, weak) = (forest.reclaimer.clone(), Arc::downgrade(forest));
-        let thread = std::thread::Builder::new().name("reclaimer".to_owned());
-        let spawned = thread.spawn(move || reclaimer.run(&weak));
-        spawned.map(drop).map_err(|error| Fault::host("starting a thread", &error))
+        start_thread("reclaimer", move || reclaimer.run(&weak))
     }
 
     /// What was given back since the daemon began; None when nothing was.

@@ -8,7 +8,7 @@ use crate::forest::Forest;
 use crate::hold::{Hold, Line};
 use crate::launch::{Announcement, SOCKET_NAME};
 use crate::protocol::FaultLine;
-use crate::wire;
+use crate::{start_thread, wire};
 use rustix::fs::Mode;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -47,10 +47,7 @@ pub fn run(home: &Path, announce: bool) -> Result<End, Fault> {
     let (sender, ending) = channel();
     listen_to_signals(signals, sender.clone());
     let accepting = Arc::clone(&forest);
-    let spawned = std::thread::Builder::new()
-        .name("accept".into())
-        .spawn(move || control::serve(&listener, &accepting, &sender));
-    spawned.map_err(|error| Fault::host("starting a thread", &error))?;
+    start_thread("accept", move || control::serve(&listener, &accepting, &sender))?;
     let end = match ending.recv() {
         // The caller waits for the end of the connection, and then asks the next daemon: so it ends with the process, not
         // while this one still accepts others.

@@ -10,8 +10,8 @@
 use crate::aside::aside;
 use crate::entry::Entry;
 use crate::forest::Forest;
-use crate::locked;
 use crate::report::SealingReport;
+use crate::{locked, start_thread};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
@@ -71,9 +71,7 @@ impl Sealer {
     /// Starts the thread.
     pub(crate) fn start(forest: &Arc<Forest>) -> Result<(), Fault> {
         let (sealer, weak) = (forest.sealer.clone(), Arc::downgrade(forest));
-        let thread = std::thread::Builder::new().name("sealer".to_owned());
-        let spawned = thread.spawn(move || sealer.run(&weak));
-        spawned.map(drop).map_err(|error| Fault::host("starting a thread", &error))
+        start_thread("sealer", move || sealer.run(&weak))
     }
 
     fn run(&self, forest: &Weak<Forest>) {

@@ -11,8 +11,8 @@ mod nodes;
 
 use super::Fetcher;
 use crate::forest::Forest;
-use crate::locked;
 use crate::sources::LateSource;
+use crate::{locked, start_thread};
 use nodes::Wanted;
 pub(crate) use nodes::in_order_of_paths;
 use std::collections::{HashMap, HashSet};
@@ -104,9 +104,7 @@ impl Ahead {
     pub(crate) fn start(forest: &Arc<Forest>) -> Result<(), Fault> {
         let (ahead, weak) = (forest.ahead.clone(), Arc::downgrade(forest));
         ahead.look();
-        let thread = std::thread::Builder::new().name("ahead".to_owned());
-        let spawned = thread.spawn(move || ahead.run(&weak));
-        spawned.map(drop).map_err(|error| Fault::host("starting a thread", &error))
+        start_thread("ahead", move || ahead.run(&weak))
     }
 
     fn run(&self, weak: &Weak<Forest>) {
