@@ -26,6 +26,7 @@ pub mod segments;
 pub mod verify;
 mod walk;
 mod writer;
+mod writing_out;
 
 #[cfg(test)]
 mod faulty_disk;
