@@ -100,6 +100,8 @@ struct Member {
     armed: AtomicBool,
     /// Threads that serve it now and have not let others in for a request. The last of them arms.
     active: AtomicUsize,
+    /// Looks for a request until it no longer counts as asked by several programs at once.
+    crowded: AtomicU32,
     /// Its requests may wait for those of another connection. Known with the first that could.
     nested: OnceLock<bool>,
     removed: AtomicBool,
@@ -116,9 +118,17 @@ impl Member {
             on_end,
             armed: true.into(),
             active: 0.into(),
+            crowded: 0.into(),
             nested: OnceLock::new(),
             removed: false.into(),
         }
+    }
+
+    /// Whether more than one program asked of late. Called once a look; a lost count does no harm.
+    fn is_crowded(&self) -> bool {
+        let left = self.crowded.load(Ordering::Relaxed);
+        self.crowded.store(left.saturating_sub(1), Ordering::Relaxed);
+        left > 0
     }
 
     fn is_nested(&self) -> bool {
@@ -128,6 +138,9 @@ impl Member {
 
 /// Requests of a mount after which it is busy: a shell that enters a directory makes a dozen.
 const BUSY_REQUESTS: u32 = 100;
+
+/// Looks for which a mount stays crowded: a millisecond of work.
+const CROWDED_LOOKS: u32 = 64;
 
 /// The event that is no connection: the pool stops.
 const STOP: u64 = 0;
@@ -330,6 +343,7 @@ impl Shared {
 
     /// Lets another thread in beside this one, when there are CPUs for both.
     fn share(self: &Arc<Self>, member: &Member) {
+        member.crowded.store(CROWDED_LOOKS, Ordering::Relaxed);
         if self.cpus > 1 && member.active.load(Ordering::Relaxed) < self.cpus {
             self.keep_one_free();
             self.arm(member);

@@ -71,6 +71,27 @@ fn large_and_unaligned_content_survives() {
 }
 
 #[test]
+fn a_large_file_is_read_ahead_in_large_requests() {
+    let (pool, tiny) = (pool(), Tiny::new(Creation::Create));
+    let scene = Scene::new(&pool, "ahead", tiny.clone());
+    let (major, minor) = scene.mount.identity.device;
+    let setting = format!("/sys/class/bdi/{major}:{minor}/read_ahead_kb");
+    if File::options().write(true).open(&setting).is_err() {
+        // An ordinary user's mount, or a container's /sys: what the kernel begins with stays.
+        assert_eq!(fs::read_to_string(&setting).unwrap().trim(), "128");
+        return;
+    }
+    fs::write(scene.at("f"), vec![7; 16 << 20]).unwrap();
+    let mut file = File::open(scene.at("f")).unwrap();
+    rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+    let before = tiny.seen(Opcode::Read);
+    let mut piece = vec![0; 128 << 10];
+    while file.read(&mut piece).unwrap() > 0 {}
+    let reads = tiny.seen(Opcode::Read) - before;
+    assert!((16..64).contains(&reads), "{reads} requests for 128 pieces");
+}
+
+#[test]
 fn directories_of_many_pages_are_listed_whole() {
     let (pool, tiny) = (pool(), Tiny::new(Creation::Create));
     let scene = Scene::new(&pool, "many", tiny.clone());

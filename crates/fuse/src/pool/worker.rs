@@ -16,9 +16,9 @@ use weald_model::Errno;
 const TURN_REQUESTS: u32 = 64;
 
 /// Requests in a row that were waiting already, after which another thread is let in.
-const BACKLOG_REQUESTS: u32 = 16;
+const BACKLOG_REQUESTS: u32 = 4;
 
-/// How long a thread looks for the next request before it sleeps, while CPUs are kept awake.
+/// How long a thread looks for the next request before it sleeps, while CPUs are kept awake or several programs ask.
 const LOOK: Duration = Duration::from_micros(30);
 
 /// What a thread keeps between requests.
@@ -99,11 +99,13 @@ impl Worker {
         }
     }
 
-    /// The next request, and whether it had been waiting. While CPUs are kept awake, looking again for a moment is cheaper
-    /// than going to sleep.
+    /// The next request, and whether it had been waiting. While CPUs are kept awake, or several programs ask, looking again for a
+    /// moment is cheaper than going to sleep.
     fn receive(&mut self, shared: &Shared, member: &Member) -> (Received, bool) {
         let mut received = member.connection.transport().receive(&mut self.buffer);
-        if !matches!(received, Received::Empty) || !shared.awake.load(Ordering::Relaxed) {
+        if !matches!(received, Received::Empty)
+            || !(member.is_crowded() || shared.awake.load(Ordering::Relaxed))
+        {
             let was_waiting = matches!(received, Received::Request(_));
             return (received, was_waiting);
         }
