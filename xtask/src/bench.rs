@@ -6,6 +6,7 @@
 //! Invariant: nothing is left behind, also after a failure: see `disk.rs`. The rows are in `rows/`.
 
 mod disk;
+mod hollow;
 mod juicefs;
 mod loops;
 mod measure;
@@ -132,6 +133,8 @@ pub(crate) struct Bench {
     disk: Disk,
     repositories: Repositories,
     program: PathBuf,
+    /// What the kernel costs by itself is measured, too.
+    with_hollow: bool,
 }
 
 impl Bench {
@@ -190,11 +193,13 @@ pub(crate) fn bench(words: &[&str]) -> Result<()> {
         rows::ALL.iter().filter(|group| names.is_empty() || names.contains(&group.name)).collect();
     tools::system_packages(PROGRAMS)?;
     show(&mut cargo(&["build", "--locked", "--release", "-p", "weald-cli"]))?;
-    let (mut finished, mut failed) = on(Disk::make("disk", Kind::Ext4, scale.disk_bytes)?, scale, &groups)?;
+    hollow::build()?;
+    let (mut finished, mut failed) =
+        on(Disk::make("disk", Kind::Ext4, scale.disk_bytes)?, scale, &groups, true)?;
     let again: Vec<&Group> = groups.into_iter().filter(|group| on_host && group.on_host_too).collect();
     if !again.is_empty() {
         eprintln!("== the same on the host's own file system");
-        let (there, failed_there) = on(Disk::of_host()?, scale, &again)?;
+        let (there, failed_there) = on(Disk::of_host()?, scale, &again, false)?;
         finished.iter_mut().for_each(|row| row.add_host(&there));
         failed.extend(failed_there);
     }
@@ -207,9 +212,14 @@ pub(crate) fn bench(words: &[&str]) -> Result<()> {
 
 /// Measures groups in a place and returns the rows, with the names of the groups that failed: hours of work do not go
 /// with one of them.
-fn on(disk: Disk, scale: Scale, groups: &[&'static Group]) -> Result<(Vec<Finished>, Vec<&'static str>)> {
+fn on(
+    disk: Disk,
+    scale: Scale,
+    groups: &[&'static Group],
+    with_hollow: bool,
+) -> Result<(Vec<Finished>, Vec<&'static str>)> {
     let repositories = Repositories::prepare(disk.path(), scale.large)?;
-    let bench = Bench { scale, disk, repositories, program: target().join("release/weald") };
+    let bench = Bench { scale, disk, repositories, program: target().join("release/weald"), with_hollow };
     let kept = bench.disk.names()?;
     let (mut finished, mut failed) = (Vec::new(), Vec::new());
     for group in groups {

@@ -68,6 +68,9 @@ pub(crate) struct Measured {
     pub(crate) weald: Sample,
     /// What it is compared with, and its values; the ratio is to the first.
     pub(crate) peers: Vec<(String, Sample)>,
+    /// The same on a file system whose answers cost nothing, where that was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) hollow: Option<Sample>,
     /// What it must reach.
     pub(crate) target: Target,
 }
@@ -99,6 +102,35 @@ pub(crate) fn in_turn(
     let [one, other] =
         all_in_turn(rounds, &mut [&mut one, &mut other])?.try_into().expect("two were measured");
     Ok((one, other))
+}
+
+/// What was measured of Weald, of native work, and of the file system whose answers cost nothing.
+pub(crate) struct Sides {
+    pub(crate) weald: Sample,
+    pub(crate) native: Sample,
+    pub(crate) hollow: Option<Sample>,
+}
+
+impl Sides {
+    /// Takes durations of each, of the last one where there are any.
+    pub(crate) fn millis([weald, native, hollow]: &[Vec<Duration>; 3]) -> Result<Self> {
+        let hollow = if hollow.is_empty() { None } else { Some(Sample::millis(hollow)?) };
+        Ok(Self { weald: Sample::millis(weald)?, native: Sample::millis(native)?, hollow })
+    }
+}
+
+/// Measures these in turn, the last one where there is one.
+pub(crate) fn with_hollow(
+    rounds: usize,
+    mut weald: impl FnMut(usize) -> Result<Duration>,
+    mut native: impl FnMut(usize) -> Result<Duration>,
+    mut hollow: Option<impl FnMut(usize) -> Result<Duration>>,
+) -> Result<Sides> {
+    let mut sides: Vec<Side> = vec![&mut weald, &mut native];
+    sides.extend(hollow.as_mut().map(|hollow| hollow as Side));
+    let mut samples = all_in_turn(rounds, &mut sides)?.into_iter();
+    let mut next = || samples.next().context("each side was measured");
+    Ok(Sides { weald: next()?, native: next()?, hollow: samples.next() })
 }
 
 /// One side of a comparison: does its work in a round and tells how long that took.

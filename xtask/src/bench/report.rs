@@ -85,6 +85,9 @@ struct Line {
     /// The same two on the host's own file system.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     host: Option<(Summary, Summary)>,
+    /// The same work on the file system whose answers cost nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    hollow: Option<Summary>,
     target: Target,
     commit: String,
 }
@@ -102,6 +105,7 @@ impl Line {
             weald: Summary::from(&row.weald),
             peers: row.peers.iter().map(|(name, sample)| (name.clone(), Summary::from(sample))).collect(),
             host,
+            hollow: row.hollow.as_ref().map(Summary::from),
             target: row.target,
             commit: commit.to_owned(),
         }
@@ -117,15 +121,34 @@ impl Line {
         self.host.as_ref().map(|(weald, peer)| weald.median / peer.median)
     }
 
+    /// The kernel's share, divided by the first peer's.
+    fn hollow_ratio(&self) -> Option<f64> {
+        self.hollow.as_ref().zip(self.peers.first()).map(|(hollow, (_, peer))| hollow.median / peer.median)
+    }
+
     /// Whether the target is reached, where there is one.
-    fn reached(&self) -> Option<bool> {
-        self.target.reached(self.weald.median, self.ratio())
+    fn reached(&self) -> Option<Reached> {
+        let is_reached = self.target.reached(self.weald.median, self.ratio())?;
+        Some(match (is_reached, self.target, self.hollow_ratio()) {
+            (true, ..) => Reached::Yes,
+            (false, Target::Ratio(most), Some(hollow)) if most < hollow => Reached::OutOfReach,
+            (false, ..) => Reached::No,
+        })
     }
 
     /// One of the comparison with other file systems, which has a table of its own.
     fn is_of_many(&self) -> bool {
         self.peers.len() > 1
     }
+}
+
+/// Whether a row is as fast as it must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reached {
+    Yes,
+    No,
+    /// Not, and what the kernel takes by itself is more than the target.
+    OutOfReach,
 }
 
 /// All rows, and what the last ones were measured on.

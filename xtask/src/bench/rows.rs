@@ -19,7 +19,7 @@ mod tree;
 mod writes;
 
 use super::Bench;
-use super::measure::{Measured, Sample, Target};
+use super::measure::{Measured, Sample, Sides, Target};
 use super::repositories::Repository;
 use crate::run::{command, output};
 use anyhow::Result;
@@ -86,7 +86,12 @@ const EXT4: &str = "ext4";
 
 /// A row in milliseconds beside a peer.
 fn beside(what: String, weald: Sample, peer: &str, other: Sample, target: Target) -> Measured {
-    Measured { what, unit: "ms", weald, peers: vec![(peer.to_owned(), other)], target }
+    Measured { what, unit: "ms", weald, peers: vec![(peer.to_owned(), other)], hollow: None, target }
+}
+
+/// The same with what it costs the kernel.
+fn over_hollow(what: String, sides: Sides, most: f64) -> Measured {
+    Measured { hollow: sides.hollow, ..beside(what, sides.weald, EXT4, sides.native, Target::Ratio(most)) }
 }
 
 /// A native worktree of a repository.

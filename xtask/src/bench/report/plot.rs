@@ -4,7 +4,7 @@
 //! Invariant: everything stands where its number says; what would lie outside the scale is put on its edge.
 
 use super::super::measure::Target;
-use super::Line;
+use super::{Line, Reached};
 use std::fmt::Write;
 
 const WIDTH: f64 = 1000.0;
@@ -18,6 +18,8 @@ const HEAD_HEIGHT: f64 = 62.0;
 
 const WEALD: &str = "#c0392b";
 const MISSED: &str = "#e59866";
+const OUT_OF_REACH: &str = "#85929e";
+const KERNEL: &str = "#0072b2";
 /// Colours that can be told apart, also by those who do not see red and green.
 const OTHERS: &[&str] = &["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#7f6000", "#555555"];
 
@@ -51,27 +53,32 @@ pub(super) fn picture(lines: &[Line]) -> String {
 /// Weald's rows with their targets; returns where they end.
 fn targets(body: &mut String, lines: &[&Line], top: f64) -> f64 {
     heading(body, top, "Time beside native ext4 (left is faster)");
-    legend(body, top + 24.0, &[("Weald", WEALD), ("Weald, target missed", MISSED)]);
+    legend(
+        body,
+        top + 24.0,
+        &[("Weald", WEALD), ("Weald, target missed", MISSED), ("Weald, target out of reach", OUT_OF_REACH)],
+    );
     let first = top + HEAD_HEIGHT;
     scale(body, first, lines.len());
     for (at, line) in lines.iter().enumerate() {
         let y = label(body, first, at, &line.what);
         if let Target::Ratio(most) = line.target {
-            let x = across(most);
-            let _ = writeln!(
-                body,
-                "<line x1=\"{x:.1}\" y1=\"{:.1}\" x2=\"{x:.1}\" y2=\"{:.1}\" stroke=\"#000000\" stroke-width=\"2\"/>",
-                y - 7.0,
-                y + 7.0
-            );
+            stroke(body, y, most, "#000000");
         }
-        let colour = if line.reached() == Some(false) { MISSED } else { WEALD };
+        if let Some(hollow) = line.hollow_ratio() {
+            stroke(body, y, hollow, KERNEL);
+        }
+        let colour = match line.reached() {
+            Some(Reached::No) => MISSED,
+            Some(Reached::OutOfReach) => OUT_OF_REACH,
+            Some(Reached::Yes) | None => WEALD,
+        };
         if let Some(ratio) = line.ratio() {
             dot(body, y, &Dot { ratio, colour, title: format!("{}: {ratio:.2}", line.what) });
         }
     }
     let end = first + lines.len() as f64 * LINE_HEIGHT;
-    note(body, end + 26.0, "The black stroke is the target.");
+    note(body, end + 26.0, "The black stroke is the target, the blue one the kernel's share.");
     end + 30.0
 }
 
@@ -157,6 +164,16 @@ fn dot(body: &mut String, y: f64, dot: &Dot) {
         across(dot.ratio),
         dot.colour,
         escaped(&dot.title)
+    );
+}
+
+fn stroke(body: &mut String, y: f64, ratio: f64, colour: &str) {
+    let x = across(ratio);
+    let _ = writeln!(
+        body,
+        "<line x1=\"{x:.1}\" y1=\"{:.1}\" x2=\"{x:.1}\" y2=\"{:.1}\" stroke=\"{colour}\" stroke-width=\"2\"/>",
+        y - 7.0,
+        y + 7.0
     );
 }
 

@@ -1,13 +1,13 @@
 //! The tables of docs/benchmarks.md: rows beside native work, then the comparison with other file systems.
 
 use super::super::measure::Target;
-use super::{Line, Record, Summary};
+use super::{Line, Reached, Record, Summary};
 use anyhow::{Context, Result};
 use std::fmt::Write;
 
 const HEAD: &str = "\
-| what | Weald | peer | ratio | on the host's ext4 | target | reached | commit |
-|---|--:|--:|--:|--:|--:|---|---|
+| what | Weald | peer | ratio | kernel's share | on the host's ext4 | target | reached | commit |
+|---|--:|--:|--:|--:|--:|--:|---|---|
 ";
 const BEGIN: &str = "<!-- measured: written by `cargo xtask bench` -->\n";
 const END: &str = "<!-- end of what is measured -->\n";
@@ -31,7 +31,7 @@ fn row(text: &mut String, cells: &[String], last: &str) {
 }
 
 /// A row, but for its commit.
-pub(super) fn cells(line: &Line) -> [String; 7] {
+pub(super) fn cells(line: &Line) -> [String; 8] {
     let peer = line.peers.first().map(|(name, summary)| format!("{name}: {}", summary.text(&line.unit)));
     let target = match line.target {
         Target::Ratio(most) => format!("ratio ≤ {most}"),
@@ -39,18 +39,22 @@ pub(super) fn cells(line: &Line) -> [String; 7] {
         Target::Told => none(),
     };
     let reached = match line.reached() {
-        Some(true) => "yes".to_owned(),
-        Some(false) => "**no**".to_owned(),
+        Some(Reached::Yes) => "yes".to_owned(),
+        Some(Reached::No) => "**no**".to_owned(),
+        Some(Reached::OutOfReach) => "out of reach".to_owned(),
         None => none(),
     };
     let host = line.host.as_ref().zip(line.host_ratio()).map(|((weald, peer), ratio)| {
         format!("{ratio:.2} ({} : {})", short(weald, &line.unit), short(peer, &line.unit))
     });
+    let hollow = line.hollow.as_ref().zip(line.hollow_ratio());
+    let hollow = hollow.map(|(hollow, ratio)| format!("{ratio:.2} ({})", short(hollow, &line.unit)));
     [
         line.what.clone(),
         line.weald.text(&line.unit),
         peer.unwrap_or_else(none),
         line.ratio().map_or_else(none, |ratio| format!("{ratio:.2}")),
+        hollow.unwrap_or_else(none),
         host.unwrap_or_else(none),
         target,
         reached,

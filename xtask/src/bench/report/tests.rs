@@ -14,6 +14,7 @@ fn line(group: &str, what: &str, weald: f64) -> Line {
         weald: summary(&[weald]),
         peers: vec![("ext4".to_owned(), summary(&[100.0]))],
         host: None,
+        hollow: None,
         target: Target::Ratio(1.1),
         commit: "c0ffee".to_owned(),
     }
@@ -27,8 +28,26 @@ fn a_row_shows_medians_spreads_ratio_and_target() {
     let cells = table::cells(&row).join("  ");
     assert_eq!(
         cells,
-        "work  120 ms (110–130)  ext4: 100 ms  1.20  0.90 (90.0 ms : 100 ms)  ratio ≤ 1.1  **no**"
+        "work  120 ms (110–130)  ext4: 100 ms  1.20  –  0.90 (90.0 ms : 100 ms)  ratio ≤ 1.1  **no**"
     );
+}
+
+#[test]
+fn a_target_below_what_the_kernel_takes_by_itself_is_out_of_reach() {
+    let with_hollow = |weald, hollow| {
+        let mut row = line("churn", "work", weald);
+        row.hollow = Some(summary(&[hollow]));
+        (row.reached(), table::cells(&row)[4].clone())
+    };
+    assert_eq!(with_hollow(150.0, 120.0), (Some(Reached::OutOfReach), "1.20 (120 ms)".to_owned()));
+    assert_eq!(with_hollow(150.0, 110.0).0, Some(Reached::No));
+    // As odd as it may be.
+    assert_eq!(with_hollow(105.0, 120.0).0, Some(Reached::Yes));
+    assert_eq!(line("churn", "work", 150.0).reached(), Some(Reached::No));
+    let mut absolute = line("create", "work", 150.0);
+    absolute.target = Target::AtMost(100.0);
+    absolute.hollow = Some(summary(&[120.0]));
+    assert_eq!(absolute.reached(), Some(Reached::No));
 }
 
 #[test]
@@ -80,7 +99,12 @@ fn a_picture_has_a_mark_for_each_value_and_no_raw_text() {
     let mut many = line("peers", "a < b & c", 50.0);
     many.peers.push(("xfs".to_owned(), summary(&[200.0])));
     let picture = plot::picture(&[line("warm", "work", 50.0), many]);
-    // Two in the first legend, two in the second, and one, two on the lines.
-    assert_eq!(picture.matches("<circle").count(), 2 + 2 + 1 + 2);
+    // Three in the first legend, two in the second, and one, two on the lines.
+    assert_eq!(picture.matches("<circle").count(), 3 + 2 + 1 + 2);
+    let strokes = |picture: &str| picture.matches("stroke-width=\"2\"").count();
+    assert_eq!(strokes(&picture), 1);
+    let mut work = line("warm", "work", 50.0);
+    work.hollow = Some(summary(&[40.0]));
+    assert_eq!(strokes(&plot::picture(&[work])), 2);
     assert!(picture.contains("a &lt; b &amp; c"));
 }

@@ -2,6 +2,7 @@
 
 use super::build::in_forks;
 use super::{Bench, Measured, Target, beside, native_tree, remove_native_tree, text};
+use crate::bench::hollow::{Hollow, Kind};
 use crate::bench::measure::{Sample, timed};
 use crate::bench::repositories::Repository;
 use crate::bench::weald::IDENTITY;
@@ -68,6 +69,7 @@ pub(super) fn rounds(bench: &Bench) -> Result<Vec<Measured>> {
             unit: "MB",
             weald: Sample::new(vec![disk / count / 1e6])?,
             peers: vec![("a built worktree".to_owned(), Sample::new(vec![tree_bytes / 1e6])?)],
+            hollow: None,
             target: Target::Ratio(0.02),
         },
     ])
@@ -84,7 +86,10 @@ pub(super) fn fork_of_built(bench: &Bench) -> Result<Vec<Measured>> {
     weald.run(&["create", text(&repository.path)?, "built"])?;
     shell(&weald.path("built"), ALL)?;
     let native = native_tree(repository, &bench.disk.path().join("built"))?;
+    // The tree without what is built in it, which knows where it was built.
+    let hollow = Hollow::start(bench, "fork-built", Kind { tree: Some(&native), ..Kind::default() })?;
     shell(&native, ALL)?;
+    hollow.iter().try_for_each(|hollow| shell(hollow.path(), ALL))?;
     let again = |tree: &Path| {
         timed(|| {
             let said = output(command("make", &["-j2", "O=build", "kernel/", "lib/"]).current_dir(tree))?;
@@ -94,7 +99,7 @@ pub(super) fn fork_of_built(bench: &Bench) -> Result<Vec<Measured>> {
     };
     again(&native)?;
     let what = "make with nothing to do, in a fork of a built workspace (Linux, tinyconfig, kernel/ lib/)";
-    let row = in_forks(bench, &weald, &native, what.to_owned(), again)?;
+    let row = in_forks(bench, &weald, &native, hollow, what.to_owned(), again)?;
     remove_native_tree(repository, &native)?;
     Ok(vec![row])
 }

@@ -1,12 +1,13 @@
 //! Real builds in a workspace beside the same builds on ext4.
 
-use super::{Bench, EXT4, Measured, Target, beside, native_tree, remove_native_tree, text};
-use crate::bench::measure::{in_turn, timed};
+use super::{Bench, Measured, Target, beside, native_tree, over_hollow, remove_native_tree, text};
+use crate::bench::hollow::{Hollow, Kind};
+use crate::bench::measure::{in_turn, timed, with_hollow};
 use crate::bench::repositories::Repository;
 use crate::bench::weald::Weald;
 use crate::run;
 use anyhow::{Result, ensure};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Most a build may take beside ext4.
@@ -90,7 +91,9 @@ pub(super) fn cargo_again(bench: &Bench) -> Result<Vec<Measured>> {
     let weald = bench.weald("cargo-again")?;
     weald.run(&["create", text(&repository.path)?, "built"])?;
     let native = native_tree(repository, &bench.disk.path().join("worktree"))?;
-    for tree in [&weald.path("built"), &native] {
+    let hollow = Hollow::start(bench, "cargo-again", Kind { tree: Some(&native), ..Kind::default() })?;
+    let trees = [&weald.path("built"), &native];
+    for tree in trees.into_iter().map(PathBuf::as_path).chain(hollow.as_ref().map(Hollow::path)) {
         cargo_build(tree, package)?;
         cargo_build(tree, package)?;
     }
@@ -102,16 +105,18 @@ pub(super) fn cargo_again(bench: &Bench) -> Result<Vec<Measured>> {
         })
     };
     let what = format!("{title} with nothing to do, in a fork of a built workspace");
-    let row = in_forks(bench, &weald, &native, what, again)?;
+    let row = in_forks(bench, &weald, &native, hollow, what, again)?;
     remove_native_tree(repository, &native)?;
     Ok(vec![row])
 }
 
-/// A build that has nothing to do, in a new fork of the workspace `built` each time, beside the same in a built tree on ext4.
+/// A build that has nothing to do, in a new fork of the workspace `built` each time, beside the same in a built tree on ext4,
+/// and in one whose mount is new each time.
 pub(super) fn in_forks(
     bench: &Bench,
     weald: &Weald,
     native: &Path,
+    mut hollow: Option<Hollow>,
     what: String,
     again: impl Fn(&Path) -> Result<Duration>,
 ) -> Result<Measured> {
@@ -120,8 +125,14 @@ pub(super) fn in_forks(
         weald.run(&["fork", "built", &name])?;
         again(&weald.path(&name))
     };
-    let (ours, ext4) = in_turn(bench.scale.runs, in_fork, |_| again(native))?;
-    Ok(beside(what, ours, EXT4, ext4, Target::Ratio(NOTHING_RATIO_MAX)))
+    let on_hollow = hollow.as_mut().map(|hollow| {
+        |_| {
+            hollow.forget()?;
+            again(hollow.path())
+        }
+    });
+    let sides = with_hollow(bench.scale.runs, in_fork, |_| again(native), on_hollow)?;
+    Ok(over_hollow(what, sides, NOTHING_RATIO_MAX))
 }
 
 fn cargo_build(tree: &Path, package: &str) -> Result<()> {
@@ -149,11 +160,14 @@ fn both(
     weald.run(&["create", text(&repository.path)?, &name])?;
     let ours = weald.path(&name);
     let native = native_tree(repository, &bench.disk.path().join("worktree"))?;
+    let hollow = Hollow::start(bench, "build", Kind { tree: Some(&native), ..Kind::default() })?;
+    let on_hollow = hollow.as_ref().map(|hollow| |_| built(hollow.path(), build));
     // Once natively, so that compilers and what lies outside the trees are in the caches for both.
     built(&native, build)?;
-    let (weald, ext4) = in_turn(bench.scale.build_runs, |_| built(&ours, build), |_| built(&native, build))?;
+    let sides =
+        with_hollow(bench.scale.build_runs, |_| built(&ours, build), |_| built(&native, build), on_hollow)?;
     remove_native_tree(repository, &native)?;
-    Ok(vec![beside(what.to_owned(), weald, EXT4, ext4, Target::Ratio(most))])
+    Ok(vec![over_hollow(what.to_owned(), sides, most)])
 }
 
 fn built(tree: &Path, build: Build) -> Result<Duration> {

@@ -57,6 +57,7 @@ pub(super) fn all(bench: &Bench) -> Result<Vec<Measured>> {
         unit,
         weald,
         peers: Vec::new(),
+        hollow: None,
         target,
     };
     let of = |value: f64| Sample::new(vec![value]);

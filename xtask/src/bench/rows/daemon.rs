@@ -17,7 +17,14 @@ pub(super) fn memory(bench: &Bench) -> Result<Vec<Measured>> {
     let megabytes = weald.memory_bytes()? / 1e6;
     let what = format!("daemon memory, {}", title(bench));
     let weald = Sample::new(vec![megabytes])?;
-    Ok(vec![Measured { what, unit: "MB", weald, peers: Vec::new(), target: Target::AtMost(MEMORY_MB_MAX) }])
+    Ok(vec![Measured {
+        what,
+        unit: "MB",
+        weald,
+        peers: Vec::new(),
+        hollow: None,
+        target: Target::AtMost(MEMORY_MB_MAX),
+    }])
 }
 
 /// From the start of the daemon until all its workspaces are mounted.
@@ -33,7 +40,14 @@ pub(super) fn start(bench: &Bench) -> Result<Vec<Measured>> {
     }
     let what = format!("start of the daemon, {}", title(bench));
     let weald = Sample::millis(&values)?;
-    Ok(vec![Measured { what, unit: "ms", weald, peers: Vec::new(), target: Target::AtMost(START_MS_MAX) }])
+    Ok(vec![Measured {
+        what,
+        unit: "ms",
+        weald,
+        peers: Vec::new(),
+        hollow: None,
+        target: Target::AtMost(START_MS_MAX),
+    }])
 }
 
 fn many(bench: &Bench, name: &str) -> Result<Weald> {

@@ -26,6 +26,7 @@ pub(super) fn snapshot_and_fork(bench: &Bench) -> Result<Vec<Measured>> {
         unit: "µs",
         weald: Sample::new(times)?,
         peers: Vec::new(),
+        hollow: None,
         target: Target::AtMost(MICROS_MAX),
     }])
 }
@@ -58,6 +59,7 @@ pub(super) fn seal_and_verify(bench: &Bench) -> Result<Vec<Measured>> {
             unit: "ms",
             weald,
             peers: Vec::new(),
+            hollow: None,
             target: Target::AtMost(most),
         })
     };

@@ -46,6 +46,7 @@ pub(super) fn disk(bench: &Bench) -> Result<Vec<Measured>> {
         unit: "MB",
         weald: Sample::new(vec![megabytes])?,
         peers: Vec::new(),
+        hollow: None,
         target: Target::AtMost(FORKS_MB_MAX),
     }])
 }

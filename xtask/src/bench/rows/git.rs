@@ -48,7 +48,7 @@ pub(super) fn status(bench: &Bench) -> Result<Vec<Measured>> {
         let first = Sample::millis(&first_statuses(bench, &weald, source)?)?;
         let what = format!("first `git status` in a fresh workspace, {}", repository.title);
         let target = Target::AtMost(FIRST_STATUS_MS_MAX[at]);
-        rows.push(Measured { what, unit: "ms", weald: first, peers: Vec::new(), target });
+        rows.push(Measured { what, unit: "ms", weald: first, peers: Vec::new(), hollow: None, target });
         if at == 0 {
             rows.push(ignored(bench, &ws, ours)?);
         }
@@ -121,7 +121,14 @@ pub(super) fn back(bench: &Bench) -> Result<Vec<Measured>> {
     output(&mut command("git", &["-C", source, "branch", "-D", branch]))?;
     let row = |what: String, took: &[std::time::Duration], most| -> Result<Measured> {
         let weald = Sample::millis(took)?;
-        Ok(Measured { what, unit: "ms", weald, peers: Vec::new(), target: Target::AtMost(most) })
+        Ok(Measured {
+            what,
+            unit: "ms",
+            weald,
+            peers: Vec::new(),
+            hollow: None,
+            target: Target::AtMost(most),
+        })
     };
     Ok(vec![
         row(

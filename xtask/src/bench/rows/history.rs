@@ -82,7 +82,14 @@ pub(super) fn restore(bench: &Bench) -> Result<Vec<Measured>> {
     }
     let of = |what: String, values: &[Duration], most| -> Result<Measured> {
         let weald = Sample::millis(values)?;
-        Ok(Measured { what, unit: "ms", weald, peers: Vec::new(), target: Target::AtMost(most) })
+        Ok(Measured {
+            what,
+            unit: "ms",
+            weald,
+            peers: Vec::new(),
+            hollow: None,
+            target: Target::AtMost(most),
+        })
     };
     let title = &repository.title;
     Ok(vec![
@@ -108,7 +115,14 @@ pub(super) fn many(bench: &Bench) -> Result<Vec<Measured>> {
     let of = |what: &str, values: &[Duration], most| -> Result<Measured> {
         let what = format!("{what} with {} snapshots", bench.scale.snapshots);
         let weald = Sample::millis(values)?;
-        Ok(Measured { what, unit: "ms", weald, peers: Vec::new(), target: Target::AtMost(most) })
+        Ok(Measured {
+            what,
+            unit: "ms",
+            weald,
+            peers: Vec::new(),
+            hollow: None,
+            target: Target::AtMost(most),
+        })
     };
     Ok(vec![of("`history`", &history, HISTORY_MS_MAX)?, of("`gc plan`", &plan, PLAN_MS_MAX)?])
 }
@@ -135,6 +149,7 @@ pub(super) fn sparse(bench: &Bench) -> Result<Vec<Measured>> {
         unit,
         weald,
         peers: Vec::new(),
+        hollow: None,
         target: Target::AtMost(most),
     };
     Ok(vec![
@@ -159,6 +174,7 @@ pub(super) fn log(bench: &Bench) -> Result<Vec<Measured>> {
         unit: "bytes",
         weald: Sample::new(vec![each])?,
         peers: Vec::new(),
+        hollow: None,
         target: Target::AtMost(LOG_BYTES_MAX),
     }])
 }

@@ -2,7 +2,7 @@
 //!
 //! Invariant: the kernel's parameter is left as it was found, also after a failure.
 
-use super::tree::{COLD, churn_in, cold_in};
+use super::tree::{By, COLD, churn_in, cold_in};
 use super::{Bench, Measured};
 use anyhow::{Context, Result};
 use std::path::Path;
@@ -11,7 +11,7 @@ use std::path::Path;
 const CHURN_RATIO_MAX: [f64; 2] = [1.9, 1.5];
 
 const PARAMETER: &str = "/sys/module/fuse/parameters/enable_uring";
-const WITH: &str = ", io_uring";
+const BY: By = By { over_io_uring: true, with: ", io_uring" };
 
 /// Small files, and a search from the disk.
 pub(super) fn rows(bench: &Bench) -> Result<Vec<Measured>> {
@@ -27,8 +27,8 @@ pub(super) fn rows(bench: &Bench) -> Result<Vec<Measured>> {
     }
     // What is set holds for mounts made from then on.
     weald.forget()?;
-    let mut rows = churn_in(bench, &weald, CHURN_RATIO_MAX, WITH)?;
-    rows.extend(cold_in(bench, &weald, &COLD[..1], WITH)?);
+    let mut rows = churn_in(bench, &weald, CHURN_RATIO_MAX, &BY)?;
+    rows.extend(cold_in(bench, &weald, &COLD[..1], &BY)?);
     Ok(rows)
 }
 

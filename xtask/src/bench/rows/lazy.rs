@@ -47,7 +47,7 @@ pub(super) fn first_look(bench: &Bench) -> Result<Vec<Measured>> {
     let row = |what: String, sample: Vec<Duration>, most: f64, peer: &[Duration]| -> Result<Measured> {
         let (weald, peer) = (Sample::millis(&sample)?, Sample::millis(peer)?);
         let peers = vec![("git clone --depth 1".to_owned(), peer)];
-        Ok(Measured { what, unit: "ms", weald, peers, target: Target::AtMost(most) })
+        Ok(Measured { what, unit: "ms", weald, peers, hollow: None, target: Target::AtMost(most) })
     };
     Ok(vec![
         row(title("`ls` of the root"), list, LIST_MS_MAX, &native)?,
@@ -57,6 +57,7 @@ pub(super) fn first_look(bench: &Bench) -> Result<Vec<Measured>> {
             unit: "",
             weald: Sample::new(trips)?,
             peers: Vec::new(),
+            hollow: None,
             target: Target::AtMost(TRIPS_MAX),
         },
     ])
@@ -87,6 +88,7 @@ pub(super) fn disk(bench: &Bench) -> Result<Vec<Measured>> {
         unit: "MB",
         weald: Sample::new(vec![ours])?,
         peers: vec![("git pack + 1.1 × compressed content".to_owned(), Sample::new(vec![bound])?)],
+        hollow: None,
         target: Target::Ratio(DISK_RATIO_MAX),
     }])
 }

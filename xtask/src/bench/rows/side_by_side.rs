@@ -102,5 +102,5 @@ fn row(what: String, peers: &[Peer], samples: Vec<Sample>) -> Result<Measured> {
     let named = peers.iter().map(|peer| peer.name.to_owned()).zip(samples);
     let (mut ours, others): (Vec<_>, Vec<_>) = named.partition(|(name, _)| name == "Weald");
     let (_, weald) = ours.pop().context("Weald is one of them")?;
-    Ok(Measured { what, unit: "ms", weald, peers: others, target: Target::Told })
+    Ok(Measured { what, unit: "ms", weald, peers: others, hollow: None, target: Target::Told })
 }

@@ -1,8 +1,11 @@
 //! Very large trees: a repository of a million files, a directory of a hundred thousand.
 
-use super::{Bench, EXT4, Measured, Sample, Target, beside, native_tree, remove_native_tree, text};
+use super::{
+    Bench, EXT4, Measured, Sample, Target, beside, native_tree, over_hollow, remove_native_tree, text,
+};
+use crate::bench::hollow::{Hollow, Kind};
 use crate::bench::loops::{stat_all, unlink_all};
-use crate::bench::measure::{in_turn, timed};
+use crate::bench::measure::{Sides, in_turn, timed};
 use crate::bench::repositories;
 use crate::run::{command, output};
 use anyhow::Result;
@@ -54,6 +57,7 @@ pub(super) fn generated(bench: &Bench) -> Result<Vec<Measured>> {
         unit,
         weald,
         peers: Vec::new(),
+        hollow: None,
         target,
     };
     let pair = |what: &str, (ours, native): (Sample, Sample), most| {
@@ -76,9 +80,12 @@ pub(super) fn wide(bench: &Bench) -> Result<Vec<Measured>> {
     weald.run(&["create", text(&bench.dir("wide/source")?)?, "ws"])?;
     let (ours, native) = (weald.path("ws").join("wide"), bench.dir("wide/native")?);
     let count = bench.scale.wide_files;
-    let mut times: [[Vec<Duration>; 2]; 4] = Default::default();
+    let hollow = Hollow::start(bench, "wide", Kind::default())?;
+    let on_hollow = hollow.as_ref().map(|hollow| hollow.path().join("wide"));
+    let mut times: [[Vec<Duration>; 3]; 4] = Default::default();
     for round in 0..bench.scale.build_runs {
-        let mut sides = [(0, &ours), (1, &native)];
+        let mut sides: Vec<(usize, &PathBuf)> =
+            [&ours, &native].into_iter().chain(&on_hollow).enumerate().collect();
         if round % 2 == 1 {
             sides.reverse();
         }
@@ -91,8 +98,7 @@ pub(super) fn wide(bench: &Bench) -> Result<Vec<Measured>> {
     let titles = ["create", "stat in another order", "list", "unlink"];
     let rows = times.iter().zip(titles).zip(NAMES_RATIO_MAX).map(|((times, title), most)| {
         let what = format!("{title}, {count} files in one directory");
-        let [ours, native] = times;
-        Ok(beside(what, Sample::millis(ours)?, EXT4, Sample::millis(native)?, Target::Ratio(most)))
+        Ok(over_hollow(what, Sides::millis(times)?, most))
     });
     rows.collect()
 }

@@ -1,11 +1,12 @@
 //! Everyday work in a tree beside the same tree on ext4.
 
-use super::{Bench, EXT4, Measured, Target, beside, native_tree, remove_native_tree, text};
+use super::{Bench, Measured, native_tree, over_hollow, remove_native_tree, text};
 use crate::bench::disk::drop_caches;
+use crate::bench::hollow::{Hollow, Kind};
 use crate::bench::loops::{
     SMALL_FILE_BYTES, create_all, many_paths, map_all, read_all, stat_all, unlink_all,
 };
-use crate::bench::measure::{in_turn, timed};
+use crate::bench::measure::{Sides, timed, with_hollow};
 use crate::bench::repositories::Repository;
 use crate::bench::weald::Weald;
 use crate::run::{command, output};
@@ -43,27 +44,36 @@ const CHURN_RATIO_MAX: [f64; 2] = [3.0, 2.0];
 
 /// Nothing is in any cache: neither in the kernel's nor in the daemon's memory.
 pub(super) fn cold(bench: &Bench) -> Result<Vec<Measured>> {
-    cold_in(bench, &bench.weald("cold")?, COLD, "")
+    cold_in(bench, &bench.weald("cold")?, COLD, &By::default())
 }
 
-/// The first of that work in a home; what sets this home apart from others is put behind the names of the rows.
-pub(super) fn cold_in(bench: &Bench, weald: &Weald, works: &[ColdWork], with: &str) -> Result<Vec<Measured>> {
+/// The first of that work in a home whose mounts are served that way.
+pub(super) fn cold_in(bench: &Bench, weald: &Weald, works: &[ColdWork], by: &By) -> Result<Vec<Measured>> {
     let mut rows = Vec::new();
     for (index, repository) in bench.repositories().into_iter().enumerate() {
         let name = format!("cold-{index}");
         weald.run(&["create", text(&repository.path)?, &name])?;
         let (ours, native) =
             (weald.path(&name), native_tree(repository, &bench.disk.path().join("worktree"))?);
+        let kind = Kind { tree: Some(&native), over_io_uring: by.over_io_uring, ..Kind::default() };
+        let mut hollow = Hollow::start(bench, &name, kind)?;
         // Its content pack is there.
         weald.settled_bytes()?;
         for ((title, work), most) in works.iter().zip(COLD_RATIO_MAX) {
-            let (weald, ext4) = in_turn(
+            let on_hollow = hollow.as_mut().map(|hollow| {
+                |_| {
+                    drop_caches().and_then(|()| hollow.forget())?;
+                    awake(hollow.path(), *work)
+                }
+            });
+            let sides = with_hollow(
                 bench.scale.build_runs + 2,
                 |_| weald.forget().and_then(|()| awake(&ours, *work)),
                 |_| drop_caches().and_then(|()| awake(&native, *work)),
+                on_hollow,
             )?;
-            let what = format!("cold {title}, {}{with}", repository.title);
-            rows.push(beside(what, weald, EXT4, ext4, Target::Ratio(most[index])));
+            let what = format!("cold {title}, {}{}", repository.title, by.with);
+            rows.push(over_hollow(what, sides, most[index]));
         }
         remove_native_tree(repository, &native)?;
     }
@@ -102,18 +112,23 @@ fn warm_rows(
         let is_file = |path: &PathBuf| path.symlink_metadata().is_ok_and(|meta| meta.is_file());
         repository.files.iter().map(|file| root.join(file)).filter(is_file).collect()
     };
+    let hollow = Hollow::start(bench, name, Kind { tree: Some(native), ..Kind::default() })?;
     let (our_files, native_files) = (below(&ours), below(native));
+    let hollow_files = hollow.as_ref().map(|hollow| (hollow.path(), below(hollow.path())));
     WARM.iter()
         .map(|(title, most, work)| {
             // Once before, to fill the caches.
             work(&ours, &our_files)?;
             work(native, &native_files)?;
-            let (weald, ext4) = in_turn(
+            hollow_files.iter().try_for_each(|(root, files)| work(root, files))?;
+            let on_hollow = hollow_files.as_ref().map(|(root, files)| |_| timed(|| work(root, files)));
+            let sides = with_hollow(
                 bench.scale.runs,
                 |_| timed(|| work(&ours, &our_files)),
                 |_| timed(|| work(native, &native_files)),
+                on_hollow,
             )?;
-            Ok(beside(format!("warm {title}, {}", repository.title), weald, EXT4, ext4, Target::Ratio(*most)))
+            Ok(over_hollow(format!("warm {title}, {}", repository.title), sides, *most))
         })
         .collect()
 }
@@ -149,28 +164,39 @@ fn archive(root: &Path) -> Result<()> {
 
 /// Creating, writing and removing small files.
 pub(super) fn churn(bench: &Bench) -> Result<Vec<Measured>> {
-    churn_in(bench, &bench.weald("churn")?, CHURN_RATIO_MAX, "")
+    churn_in(bench, &bench.weald("churn")?, CHURN_RATIO_MAX, &By::default())
 }
 
-/// The same in a home, which is told of as in `cold_in`.
-pub(super) fn churn_in(bench: &Bench, weald: &Weald, most: [f64; 2], with: &str) -> Result<Vec<Measured>> {
+/// The way requests take.
+#[derive(Default)]
+pub(super) struct By {
+    pub(super) over_io_uring: bool,
+    /// Put behind the names of the rows.
+    pub(super) with: &'static str,
+}
+
+/// The same in a home whose mounts are served that way.
+pub(super) fn churn_in(bench: &Bench, weald: &Weald, most: [f64; 2], by: &By) -> Result<Vec<Measured>> {
     weald.run(&["create", text(&bench.repositories.medium.path)?, "churn"])?;
     let files = bench.scale.churned_files;
     let ours = many_paths(&weald.path("churn").join("many"), files)?;
     let native = many_paths(&bench.dir("churn-native")?, files)?;
-    let (mut our_unlinks, mut native_unlinks) = (Vec::new(), Vec::new());
-    let (created, created_natively) = in_turn(
+    let kind = Kind { over_io_uring: by.over_io_uring, ..Kind::default() };
+    let hollow = Hollow::start(bench, "churn", kind)?;
+    let on_hollow =
+        hollow.as_ref().map(|hollow| many_paths(&hollow.path().join("many"), files)).transpose()?;
+    let mut unlinks: [Vec<Duration>; 3] = Default::default();
+    let [our_unlinks, native_unlinks, hollow_unlinks] = &mut unlinks;
+    let created = with_hollow(
         bench.scale.runs,
-        |_| created_then_unlinked(&ours, &mut our_unlinks),
-        |_| created_then_unlinked(&native, &mut native_unlinks),
+        |_| created_then_unlinked(&ours, our_unlinks),
+        |_| created_then_unlinked(&native, native_unlinks),
+        on_hollow.map(|paths| move |_| created_then_unlinked(&paths, hollow_unlinks)),
     )?;
-    let (unlinked, unlinked_natively) = (sample(&our_unlinks)?, sample(&native_unlinks)?);
-    let row = |what: &str, ours, native, most| {
-        beside(format!("{what} {files} files{with}"), ours, EXT4, native, Target::Ratio(most))
-    };
+    let title = |what: &str| format!("{what} {files} files{}", by.with);
     Ok(vec![
-        row("create, write 4 KiB, close", created, created_natively, most[0]),
-        row("unlink", unlinked, unlinked_natively, most[1]),
+        over_hollow(title("create, write 4 KiB, close"), created, most[0]),
+        over_hollow(title("unlink"), Sides::millis(&unlinks)?, most[1]),
     ])
 }
 
@@ -180,8 +206,4 @@ fn created_then_unlinked(paths: &[PathBuf], unlinks: &mut Vec<Duration>) -> Resu
     // What the kernel still has to write must not run into the other side's turn.
     output(&mut command::<&str>("sync", &[]))?;
     Ok(took)
-}
-
-fn sample(durations: &[Duration]) -> Result<super::Sample> {
-    super::Sample::millis(durations)
 }

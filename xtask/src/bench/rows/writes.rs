@@ -1,8 +1,10 @@
 //! One file at a time: long streams, single blocks, a database.
 
-use super::{Bench, EXT4, Measured, Target, beside, text};
+use super::{Bench, Measured, over_hollow, text};
+use crate::bench::hollow::{Hollow, Kind};
 use crate::bench::loops::{SMALL_FILE_BYTES, read_all, write_blocks, write_stream};
-use crate::bench::measure::{Sample, in_turn, timed};
+use crate::bench::measure::{Sides, timed, with_hollow};
+use crate::bench::weald::Weald;
 use crate::run::{command, output};
 use anyhow::Result;
 use std::fmt::Write;
@@ -17,11 +19,15 @@ const BLOCK_RATIO_MAX: f64 = 2.0;
 const INSERT_RATIO_MAX: f64 = 1.5;
 const SYNCED_RATIO_MAX: f64 = 1.1;
 
+/// More than is ever not yet on the disk.
+const SMALL_DURABLE_BYTES: u64 = 256 << 20;
+
 /// A long stream to a new file, made durable at its end, and read back from the caches.
 pub(super) fn stream(bench: &Bench) -> Result<Vec<Measured>> {
-    let (weald, ours, native) = places(bench, "stream")?;
     let bytes = bench.scale.stream_bytes;
-    let (mut our_reads, mut native_reads) = (Vec::new(), Vec::new());
+    let places = Places::new(bench, "stream", bytes + bytes / 8)?;
+    let mut reads: [Vec<Duration>; 3] = Default::default();
+    let [our_reads, native_reads, hollow_reads] = &mut reads;
     let both = |dir: &Path, reads: &mut Vec<Duration>| {
         let path = dir.join("stream");
         let took = timed(|| write_stream(&path, bytes))?;
@@ -32,23 +38,22 @@ pub(super) fn stream(bench: &Bench) -> Result<Vec<Measured>> {
         settled()?;
         Ok(took)
     };
-    let (written, natively) = in_turn(
+    let written = with_hollow(
         bench.scale.build_runs + 2,
-        |_| both(&ours, &mut our_reads),
-        |_| both(&native, &mut native_reads),
+        |_| both(&places.ours, our_reads),
+        |_| both(&places.native, native_reads),
+        places.hollow.as_ref().map(|hollow| |_| both(hollow.path(), hollow_reads)),
     )?;
-    drop(weald);
     let size = format!("{} MiB", bytes >> 20);
-    let (ours, native) = (Sample::millis(&our_reads)?, Sample::millis(&native_reads)?);
     Ok(vec![
-        row(format!("{size} written in one go, then fsync"), (written, natively), WRITE_RATIO_MAX),
-        row(format!("{size} read back, warm"), (ours, native), READ_RATIO_MAX),
+        over_hollow(format!("{size} written in one go, then fsync"), written, WRITE_RATIO_MAX),
+        over_hollow(format!("{size} read back, warm"), Sides::millis(&reads)?, READ_RATIO_MAX),
     ])
 }
 
 /// Single blocks to one file, in order and all over it, without fsync.
 pub(super) fn blocks(bench: &Bench) -> Result<Vec<Measured>> {
-    let (weald, ours, native) = places(bench, "blocks")?;
+    let places = Places::new(bench, "blocks", SMALL_DURABLE_BYTES)?;
     let count = bench.scale.small_writes;
     let mut rows = Vec::new();
     for (order, all_over) in [("in order", false), ("at random", true)] {
@@ -65,17 +70,15 @@ pub(super) fn blocks(bench: &Bench) -> Result<Vec<Measured>> {
             settled()?;
             Ok(took)
         };
-        let both = in_turn(bench.scale.runs, |_| work(&ours), |_| work(&native))?;
         let what = format!("{count} writes of {SMALL_FILE_BYTES} bytes {order}, one file");
-        rows.push(row(what, both, BLOCK_RATIO_MAX));
+        rows.push(over_hollow(what, places.in_turn(bench.scale.runs, &work)?, BLOCK_RATIO_MAX));
     }
-    drop(weald);
     Ok(rows)
 }
 
 /// A database: many small transactions, few and each of them durable.
 pub(super) fn database(bench: &Bench) -> Result<Vec<Measured>> {
-    let (weald, ours, native) = places(bench, "database")?;
+    let places = Places::new(bench, "database", SMALL_DURABLE_BYTES)?;
     let (many, few) = (bench.scale.inserts, bench.scale.synced_inserts);
     let kinds = [
         (
@@ -103,10 +106,9 @@ pub(super) fn database(bench: &Bench) -> Result<Vec<Measured>> {
             settled()?;
             Ok(took)
         };
-        let both = in_turn(bench.scale.runs, |_| work(&ours), |_| work(&native))?;
-        rows.push(row(format!("SQLite, {count} transactions, {title}"), both, most));
+        let sides = places.in_turn(bench.scale.runs, &work)?;
+        rows.push(over_hollow(format!("SQLite, {count} transactions, {title}"), sides, most));
     }
-    drop(weald);
     Ok(rows)
 }
 
@@ -122,16 +124,32 @@ fn script(dir: &Path, pragmas: &str, count: usize) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// A workspace with nothing in it, its directory, and one beside it on the same disk.
-fn places(bench: &Bench, name: &str) -> Result<(crate::bench::weald::Weald, PathBuf, PathBuf)> {
-    let weald = bench.weald(name)?;
-    weald.run(&["create", text(&bench.dir(&format!("{name}/source"))?)?, "ws"])?;
-    let ours = weald.path("ws");
-    Ok((weald, ours, bench.dir(&format!("{name}/native"))?))
+/// A workspace with nothing in it, a directory on the same disk, and what costs nothing but the kernel's share.
+struct Places {
+    /// Before its daemon, which it has no part in.
+    hollow: Option<Hollow>,
+    ours: PathBuf,
+    native: PathBuf,
+    _weald: Weald,
 }
 
-fn row(what: String, (ours, native): (Sample, Sample), most: f64) -> Measured {
-    beside(what, ours, EXT4, native, Target::Ratio(most))
+impl Places {
+    fn new(bench: &Bench, name: &str, durable_bytes: u64) -> Result<Self> {
+        let weald = bench.weald(name)?;
+        weald.run(&["create", text(&bench.dir(&format!("{name}/source"))?)?, "ws"])?;
+        let kind = Kind { durable_bytes: Some(durable_bytes), ..Kind::default() };
+        Ok(Self {
+            hollow: Hollow::start(bench, name, kind)?,
+            ours: weald.path("ws"),
+            native: bench.dir(&format!("{name}/native"))?,
+            _weald: weald,
+        })
+    }
+
+    fn in_turn(&self, rounds: usize, work: &dyn Fn(&Path) -> Result<Duration>) -> Result<Sides> {
+        let hollow = self.hollow.as_ref().map(|hollow| |_| work(hollow.path()));
+        with_hollow(rounds, |_| work(&self.ours), |_| work(&self.native), hollow)
+    }
 }
 
 /// What the kernel still has to write must not run into the other side's turn.
