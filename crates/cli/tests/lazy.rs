@@ -235,16 +235,22 @@ fn fetched_content_is_copied_into_a_pack_whose_damage_is_told_and_never_served()
     assert_eq!(home.run(&home.at("w"), "cat a/f1").ok(), "file 1\nchanged\n");
 }
 
+/// A repository of a user with 100 files; what `git rev-parse` says of its tree and of `f7`.
+fn large(home: &Home) -> (PathBuf, String) {
+    let user = home.path().join("user");
+    let make = "git init -q -b main large; cd large; for number in $(seq 100); do echo \"file $number\" > f$number; done
+                git add .; git commit -q -m first; git rev-parse HEAD^{tree} HEAD:f7";
+    let ids = home.run(&user, make).ok();
+    (user.join("large"), ids.trim().to_owned())
+}
+
 #[test]
 fn content_of_a_local_repository_is_copied_into_a_pack_that_every_later_reader_has() {
     let home = Home::new();
     home.weald(&["config", "fetch.pack_min", "50"]).ok();
-    let user = home.path().join("user");
-    let (small, large) = (home.repo("small"), user.join("large"));
-    let make = "git init -q -b main large; cd large; for number in $(seq 60); do echo \"file $number\" > f$number; done
-                git add .; git commit -q -m first; git rev-parse HEAD^{tree} HEAD:f7";
-    let ids = home.run(&user, make).ok();
-    let (tree, blob) = ids.trim().split_once('\n').unwrap();
+    let small = home.repo("small");
+    let (large, ids) = large(&home);
+    let (tree, blob) = ids.split_once('\n').unwrap();
     home.weald(&["create", small.to_str().unwrap(), "s"]).ok();
     home.weald(&["create", large.to_str().unwrap(), "w"]).ok();
     wait_for("the pack", || !packs(&home).is_empty());
@@ -258,6 +264,42 @@ fn content_of_a_local_repository_is_copied_into_a_pack_that_every_later_reader_h
     assert_eq!(cat(&home.at("v").join("f7")), "file 7\n");
     home.weald(&["daemon", "restart"]).ok();
     assert_eq!(cat(&home.at("v").join("f7")), "file 7\n");
+}
+
+#[test]
+fn a_pack_that_was_left_is_made_when_somebody_reads_what_it_lacks() {
+    let home = Home::new();
+    home.weald(&["config", "fetch.pack_min", "50"]).ok();
+    home.weald(&["config", "fetch.pack", "off"]).ok();
+    let (large, _) = large(&home);
+    home.weald(&["create", large.to_str().unwrap(), "w"]).ok();
+    home.weald(&["daemon", "stop"]).ok();
+    // No daemon is told, as after one that was stopped while it copied.
+    let config = home.home().join("config.toml");
+    let said = cat(&config);
+    assert!(said.contains("pack = false"), "{said}");
+    std::fs::write(&config, said.replace("pack = false", "pack = true")).unwrap();
+    home.weald(&["daemon", "start"]).ok();
+    assert_eq!(cat(&home.at("w").join("f7")), "file 7\n");
+    wait_for("the pack", || packs(&home).len() == 1);
+}
+
+#[test]
+fn packs_end_at_their_limit_and_status_tells() {
+    let home = Home::new();
+    home.weald(&["config", "fetch.pack_min", "50"]).ok();
+    home.weald(&["config", "fetch.pack_max", "1B"]).ok();
+    let (large, _) = large(&home);
+    home.weald(&["create", large.to_str().unwrap(), "w"]).ok();
+    let told = || home.weald(&["status", "--json"]).json()["content_packs"].clone();
+    assert!(told().is_null(), "nothing was tried");
+    wait_for("the limit", || told()["held_back"] == "fetch.pack_max");
+    assert!(home.weald(&["status"]).ok().contains("not all: fetch.pack_max is reached"));
+    assert!(packs(&home).is_empty());
+    home.weald(&["config", "--unset", "fetch.pack_max"]).ok();
+    wait_for("the pack", || packs(&home).len() == 1);
+    wait_for("the end of it", || told()["copying"].is_null());
+    assert!(told()["held_back"].is_null() && told()["disk_bytes"].as_u64() > Some(0));
 }
 
 #[test]

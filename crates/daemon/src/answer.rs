@@ -52,7 +52,7 @@ pub(crate) fn answer(
             forest.keeper.reread();
             forest.reclaimer.reread();
             forest.ahead.look();
-            forest.want_packs();
+            forest.want_packs(None);
             forest.sealer.changed(&loaded(forest));
             value(&setting)
         }

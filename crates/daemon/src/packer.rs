@@ -3,11 +3,12 @@
 //! One thread for all sources, asleep while nothing is wanted; a base is wanted when a workspace was made on it, and when
 //! all of it was fetched. Invariants: nobody waits for this: the work is done by a thread of the lowest priority, with a repository
 //! of its own, and pauses while somebody reads content of the same source; it stops with the daemon, with the settings
-//! `fetch.pack`, `fetch.pack_min` and `fetch.pack_max`, and when the disk gets full. What was left is not tried again before somebody
-//! makes a workspace there or changes a setting. Read next: `packing`.
+//! `fetch.pack`, `fetch.pack_min` and `fetch.pack_max`, and when the disk gets full. What was left is tried again when somebody
+//! makes a workspace there, changes a setting, or has read content that is in no pack. Read next: `packing`.
 
 use crate::forest::Forest;
 use crate::packing::{PackingError, pack};
+use crate::report::PacksReport;
 use crate::sources::LateSource;
 use crate::{locked, memory, note, start_thread};
 use std::collections::HashMap;
@@ -35,6 +36,14 @@ pub(crate) struct Packer {
     news: Mutex<News>,
     woken: Condvar,
     stopped: AtomicBool,
+    /// What `weald status` tells.
+    told: Mutex<Told>,
+}
+
+#[derive(Default)]
+struct Told {
+    copying: Option<PathBuf>,
+    held_back: Option<&'static str>,
 }
 
 #[derive(Default)]
@@ -45,11 +54,13 @@ struct News {
 }
 
 impl Forest {
-    /// Has the bases of all workspaces looked at: settings were changed. Those of clones follow when all of them was fetched.
-    pub(crate) fn want_packs(&self) {
+    /// Has the bases of all workspaces looked at, or those of one repository. Those of clones follow when all of them was fetched.
+    pub(crate) fn want_packs(&self, of: Option<&Path>) {
         for entry in self.in_state(State::Active) {
             let row = entry.row();
-            if let (Some(repo), None, Some(tree)) = (&row.repo_path, &row.repo_id, Oid::from_hex(&row.tree)) {
+            if let (Some(repo), None, Some(tree)) = (&row.repo_path, &row.repo_id, Oid::from_hex(&row.tree))
+                && of.is_none_or(|of| of == repo)
+            {
                 self.packer.want(repo, tree);
             }
         }
@@ -73,6 +84,12 @@ impl Packer {
     /// Starts the thread.
     pub(crate) fn start(forest: &Arc<Forest>) -> Result<(), Fault> {
         let (packer, weak) = (forest.packer.clone(), Arc::downgrade(forest));
+        let asked = weak.clone();
+        forest.stores.sources.when_unpacked(Box::new(move |repo| {
+            if let Some(forest) = asked.upgrade() {
+                forest.want_packs(Some(repo));
+            }
+        }));
         start_thread("packer", move || packer.run(&weak))
     }
 
@@ -85,7 +102,9 @@ impl Packer {
             if packed.get(&tree) == Some(&removed) {
                 continue;
             }
-            match self.copy(&forest, &repo, &tree) {
+            let copied = self.copy(&forest, &repo, &tree);
+            locked(&self.told).copying = None;
+            match copied {
                 Ok(true) => drop(packed.insert(tree, removed)),
                 Ok(false) => {}
                 Err(why) => note(format_args!("copying content of {}: {why}", repo.display())),
@@ -125,6 +144,7 @@ impl Packer {
         let content = forest.stores.home.content();
         let before = content.list().map_err(|error| error.to_string())?;
         let before = before.iter().map(|pack| pack.disk_bytes).sum();
+        *locked(&self.told) = Told { copying: Some(repo.to_owned()), held_back: None };
         let late = forest.stores.source(repo);
         let watch = Watch { packer: self, forest, source: &late, before, asked: 0.into(), reads: 0.into() };
         watch.reads.store(late.reads(), Ordering::Relaxed);
@@ -140,6 +160,19 @@ impl Packer {
             Err(PackingError::Manifest(_)) => Ok(false),
             Err(error) => Err(error.to_string()),
         }
+    }
+
+    /// What there is and goes on; None while there is nothing to tell.
+    pub(crate) fn report(&self, forest: &Forest) -> Option<PacksReport> {
+        let packs = forest.stores.home.content().list().unwrap_or_default();
+        let told = locked(&self.told);
+        let report = PacksReport {
+            disk_bytes: packs.iter().map(|pack| pack.disk_bytes).sum(),
+            copying: told.copying.as_ref().map(|repo| repo.display().to_string()),
+            held_back: told.held_back.map(str::to_owned),
+        };
+        let is_worth_telling = !packs.is_empty() || report.copying.is_some() || report.held_back.is_some();
+        is_worth_telling.then_some(report)
     }
 
     /// False when stopped meanwhile.
@@ -173,7 +206,12 @@ impl Watch<'_> {
             }
         }
         let Ok(config) = self.forest.stores.config.read() else { return false };
-        let has_room = self.before + bytes < config.pack_bytes_max && !self.forest.is_disk_low();
-        config.pack && has_room && !self.packer.stopped.load(Ordering::Relaxed)
+        let held_back = if self.before + bytes >= config.pack_bytes_max {
+            Some("fetch.pack_max")
+        } else {
+            self.forest.is_disk_low().then_some("disk.free_min")
+        };
+        locked(&self.packer.told).held_back = held_back;
+        config.pack && held_back.is_none() && !self.packer.stopped.load(Ordering::Relaxed)
     }
 }

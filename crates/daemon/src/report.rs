@@ -436,6 +436,8 @@ pub struct Status {
     pub sealing: Option<SealingReport>,
     /// What was given back by itself since the daemon began.
     pub reclaimed: Option<ReclaimedReport>,
+    /// Copies of content that are read faster; None while there are none.
+    pub content_packs: Option<PacksReport>,
     /// Mounts that are served over io_uring, too; None when none ever is.
     #[serde(default)]
     pub over_io_uring: Option<u64>,
@@ -473,6 +475,17 @@ pub struct SealingReport {
     pub snapshot: String,
     /// Bytes of content looked at so far; what did not change is not looked at.
     pub bytes: u64,
+}
+
+/// Content packs: `fetch.pack`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PacksReport {
+    /// Bytes of disk of all of them.
+    pub disk_bytes: u64,
+    /// The repository that content is being copied from.
+    pub copying: Option<String>,
+    /// The setting whose limit held the last copy back.
+    pub held_back: Option<String>,
 }
 
 /// What was given back by itself: `gc.background`.

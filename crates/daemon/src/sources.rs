@@ -19,6 +19,9 @@ use weald_store::content_packs::ContentPacks;
 /// Between two looks for idle repositories: one is closed when it was not used between two of them.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 
+/// Is told a repository whose content was read without a pack.
+type Unpacked = Box<dyn Fn(&Path) + Send + Sync>;
+
 /// All sources of a home, by path.
 pub(crate) struct Sources {
     /// The directory of Weald's own clones. These alone are written to, and so can be lazy.
@@ -38,6 +41,11 @@ impl Sources {
     /// Sets what is called when nothing was read for a while; once.
     pub(crate) fn when_at_rest(&self, at_rest: Box<dyn Fn() + Send + Sync>) {
         let _ = self.closer.at_rest.set(at_rest);
+    }
+
+    /// Sets what is called for a repository that is at rest and of which content was read that is in no pack; once.
+    pub(crate) fn when_unpacked(&self, unpacked: Unpacked) {
+        let _ = self.closer.unpacked.set(unpacked);
     }
 
     /// Those that were asked for so far, by path.
@@ -60,6 +68,7 @@ impl Sources {
                 fetcher: path.starts_with(&self.clones).then(|| Fetcher::new(path, self.env.clone())),
                 told: Mutex::default(),
                 reads: AtomicU64::new(0),
+                is_unpacked: AtomicBool::new(false),
                 me: me.clone(),
             })
         };
@@ -89,6 +98,8 @@ pub(crate) struct LateSource {
     told: Mutex<HashSet<PathBuf>>,
     /// Blobs that were asked for.
     reads: AtomicU64,
+    /// One of them was in no pack.
+    is_unpacked: AtomicBool,
     me: Weak<LateSource>,
 }
 
@@ -193,7 +204,10 @@ impl Source for LateSource {
         self.was_read();
         match self.packs.read(id) {
             Ok(Some(bytes)) => Ok(bytes),
-            Ok(None) => self.checked_blob(id),
+            Ok(None) => {
+                self.is_unpacked.store(true, Ordering::Relaxed);
+                self.checked_blob(id)
+            }
             // The copy is of no use; the source has it as well. It is told once, and by `weald verify`.
             Err(problem) => {
                 if locked(&self.told).insert(problem.path().to_owned()) {
@@ -230,6 +244,8 @@ impl Source for LateSource {
 struct Closer {
     /// Called when none was read for a while.
     at_rest: OnceLock<Box<dyn Fn() + Send + Sync>>,
+    /// Called for each that is at rest and had content read that is in no pack.
+    unpacked: OnceLock<Unpacked>,
     watched: Mutex<Watched>,
 }
 
@@ -258,11 +274,23 @@ impl Closer {
         watched.is_running = std::thread::Builder::new().name("close".to_owned()).spawn(run).is_ok();
     }
 
+    /// Looks at one. False when it is at rest.
+    fn look(&self, source: &LateSource) -> bool {
+        let was_used = source.look();
+        if !was_used
+            && source.is_unpacked.swap(false, Ordering::Relaxed)
+            && let Some(unpacked) = self.unpacked.get()
+        {
+            unpacked(&source.path);
+        }
+        was_used
+    }
+
     /// Looks at every open source once. False when none is left, and the thread is to end.
     fn round(&self) -> bool {
         let mut open = std::mem::take(&mut locked(&self.watched).open);
         let before = open.len();
-        open.retain(|source| source.upgrade().is_some_and(|source| source.look()));
+        open.retain(|source| source.upgrade().is_some_and(|source| self.look(&source)));
         if let (true, Some(at_rest)) = (open.is_empty(), self.at_rest.get()) {
             at_rest();
         }

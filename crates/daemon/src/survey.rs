@@ -210,6 +210,7 @@ impl Forest {
             remotes: self.remotes()?,
             sealing: self.sealer.report(self),
             reclaimed: self.reclaimer.report(self),
+            content_packs: self.packer.report(self),
             over_io_uring: self.pool.joined().map(|count| count as u64),
             is_supervised: self.hold.is_supervised(),
             crashes: self.hold.crashes().count,

@@ -5,7 +5,7 @@ use crate::context::Context;
 use crate::failure::Outcome;
 use crate::{output, words};
 use weald_daemon::protocol::Request;
-use weald_daemon::report::{ReclaimedReport, RemoteReport, Status};
+use weald_daemon::report::{PacksReport, ReclaimedReport, RemoteReport, Status};
 use weald_model::Fault;
 
 pub(super) fn run(context: &Context) -> Result<Outcome, Fault> {
@@ -30,6 +30,9 @@ pub(super) fn run(context: &Context) -> Result<Outcome, Fault> {
         ),
         ("memory", words::size(status.memory_bytes)),
     ]);
+    if let Some(packs) = &status.content_packs {
+        output::facts(&[("packs", self::packs(packs))]);
+    }
     if let Some(count) = status.over_io_uring {
         output::facts(&[("io_uring", words::count(count, "busy workspace"))]);
     }
@@ -58,6 +61,17 @@ pub(super) fn run(context: &Context) -> Result<Outcome, Fault> {
     }
     tell_refusals(&status.faults);
     Ok(Outcome::Yes)
+}
+
+fn packs(packs: &PacksReport) -> String {
+    let mut parts = vec![format!("{} of content, read faster", words::size(packs.disk_bytes))];
+    if let Some(repo) = &packs.copying {
+        parts.push(format!("copying {}", words::harmless(&words::tilde(repo))));
+    }
+    if let Some(setting) = &packs.held_back {
+        parts.push(format!("not all: {setting} is reached"));
+    }
+    parts.join(", ")
 }
 
 fn reclaimed(reclaimed: &ReclaimedReport) -> String {
