@@ -151,7 +151,9 @@ impl Workspace {
 
     fn put_data(&self, data: &[u8]) -> Result<Place> {
         self.shared.must_have_room()?;
-        self.log.put_data(data).map_err(|error| error.errno())
+        let place = self.log.put_data(data).map_err(|error| error.errno())?;
+        self.grew(data.len());
+        Ok(place)
     }
 }
 

@@ -7,6 +7,7 @@
 
 use crate::audit::News;
 use crate::base::Base;
+use crate::flush::Stream;
 use crate::history::Point;
 use crate::kept::RECORDS_BETWEEN;
 use crate::opening::{self, Opened};
@@ -71,6 +72,8 @@ pub struct Workspace {
     broken: AtomicBool,
     /// Set from the first change after a sync.
     dirty: AtomicBool,
+    /// Large data since the last sync.
+    stream: Stream,
     /// The numbers programs have in this log. Taken while the state is held exclusively.
     programs: Mutex<ProgramNumbers>,
     pub(crate) news: News,
@@ -238,6 +241,7 @@ impl Workspace {
             state: RwLock::new(state),
             broken: AtomicBool::new(false),
             dirty: AtomicBool::new(false),
+            stream: Stream::default(),
             programs: Mutex::new(programs),
             news: News::default(),
             requests: Mutex::new(requests),
@@ -291,6 +295,7 @@ impl Workspace {
     /// After a failure nothing more is accepted: the host may have dropped what it could not write.
     pub fn sync(&self) -> Result<()> {
         self.dirty.store(false, Ordering::SeqCst);
+        self.stream.begin();
         if self.broken.load(Ordering::Relaxed) {
             return Err(Errno::Io);
         }
@@ -463,6 +468,13 @@ impl Workspace {
     fn mark_dirty(&self) {
         if !self.dirty.swap(true, Ordering::SeqCst) {
             self.shared.flusher.add(self.me.clone());
+        }
+    }
+
+    /// So much large data was put.
+    pub(crate) fn grew(&self, bytes: usize) {
+        if self.stream.grew(bytes as u64) {
+            self.shared.flusher.hurry(self.me.clone());
         }
     }
 

@@ -98,11 +98,6 @@ pub trait DiskFile: Send + Sync {
     fn will_need(&self, offset: u64, len: u64) {
         let _ = (offset, len);
     }
-    /// Begins to write these bytes to the disk; with a length of 0, all from `offset` on. A hint: nothing is durable by it, an error is left to [`DiskFile::sync`].
-    /// May wait for room in the disk's queue, but not for the disk to be done.
-    fn write_out(&self, offset: u64, len: u64) {
-        let _ = (offset, len);
-    }
 }
 
 /// The bytes of a whole immutable file: a memory map, or memory of a disk that has none. Cheap to clone.

@@ -26,7 +26,6 @@ pub mod segments;
 pub mod verify;
 mod walk;
 mod writer;
-mod writing_out;
 
 #[cfg(test)]
 mod faulty_disk;

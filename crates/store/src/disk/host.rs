@@ -251,10 +251,6 @@ impl DiskFile for HostFile {
         // A hint that is not taken changes nothing.
         let _ = rustix::fs::fadvise(&self.fd, offset, NonZeroU64::new(len), rustix::fs::Advice::WillNeed);
     }
-
-    fn write_out(&self, offset: u64, len: u64) {
-        begin_writing(self.fd.as_fd(), offset, len);
-    }
 }
 
 impl HostFile {
@@ -262,19 +258,6 @@ impl HostFile {
         let path = format!("/proc/self/fd/{}", self.fd.as_raw_fd());
         rustix::fs::open(path, OFlags::WRONLY | OFlags::DIRECT | OFlags::CLOEXEC, Mode::empty()).ok()
     }
-}
-
-/// sync_file_range(2) without its flags to wait: these would also take the file's error away from the next fdatasync.
-#[allow(unsafe_code, reason = "a function of the C library that rustix does not wrap")]
-fn begin_writing(fd: BorrowedFd<'_>, offset: u64, len: u64) {
-    /// `SYNC_FILE_RANGE_WRITE` of linux/fs.h.
-    const WRITE: std::ffi::c_uint = 2;
-    unsafe extern "C" {
-        fn sync_file_range(fd: i32, offset: i64, bytes: i64, flags: std::ffi::c_uint) -> std::ffi::c_int;
-    }
-    let (Ok(offset), Ok(len)) = (i64::try_from(offset), i64::try_from(len)) else { return };
-    // SAFETY: it takes numbers only, and the descriptor is open while it is borrowed. A hint that is not taken changes nothing.
-    let _ = unsafe { sync_file_range(fd.as_raw_fd(), offset, len, WRITE) };
 }
 
 fn write_slices(fd: &OwnedFd, mut slices: &mut [IoSlice<'_>], mut offset: u64) -> Result<(), Errno> {

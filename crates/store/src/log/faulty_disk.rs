@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex};
 
 #[derive(Default)]
@@ -25,7 +24,6 @@ struct State {
     files: BTreeMap<PathBuf, Arc<Mutex<Content>>>,
     room: Option<usize>,
     fails_syncs: bool,
-    written_out: Option<SyncSender<(u64, u64)>>,
 }
 
 #[derive(Default)]
@@ -48,11 +46,6 @@ impl FaultyDisk {
 
     pub(in crate::log) fn fail_syncs(&self, fails: bool) {
         self.state.lock().unwrap().fails_syncs = fails;
-    }
-
-    /// Has told what is to be written out; whoever writes out waits until it was taken, or there is room for it.
-    pub(in crate::log) fn tell_written_out(&self, told: SyncSender<(u64, u64)>) {
-        self.state.lock().unwrap().written_out = Some(told);
     }
 
     pub(in crate::log) fn open_files(&self) -> usize {
@@ -200,11 +193,5 @@ impl DiskFile for FaultyFile {
 
     fn allocated_bytes(&self) -> io::Result<u64> {
         self.len()
-    }
-
-    fn write_out(&self, offset: u64, len: u64) {
-        let told = self.state.lock().unwrap().written_out.clone();
-        // Nobody listens any more at the end of a test.
-        let _ = told.map(|told| told.send((offset, len)));
     }
 }

@@ -4,7 +4,6 @@
 //! written come on top, two per log.
 
 use super::format::Place;
-use super::writing_out::WritingOut;
 use super::{Limits, LogError};
 use crate::NOT_POISONED;
 use crate::disk::{Disk, DiskFile, OpenMode};
@@ -29,7 +28,6 @@ pub(super) struct Files {
     mending: Mutex<()>,
     /// Shared while segments are walked over, exclusive (never waited for) while the first ones of a log go.
     pub(super) reading: RwLock<()>,
-    pub(super) writing_out: Arc<WritingOut>,
 }
 
 #[derive(Default)]
@@ -54,7 +52,6 @@ impl Files {
             sure: Mutex::default(),
             mending: Mutex::default(),
             reading: RwLock::default(),
-            writing_out: Arc::default(),
         }
     }
 

@@ -24,9 +24,6 @@ const LARGE_BYTES: u64 = 1 << 20;
 /// So many at a time: some 10 us.
 const AHEAD_OF_APPEND_BYTES: u64 = 64 << 10;
 
-/// Files a sync has to reach unless one was ended: of the log and of the data.
-const FILES_USUALLY: usize = 2;
-
 /// Callers of sync.
 #[derive(Default)]
 pub(super) struct Group {
@@ -99,10 +96,6 @@ impl Log {
     /// Syncs once and returns how many writes that covers.
     fn sync_now(&self) -> Result<u64, LogError> {
         let work = self.collect_work()?;
-        if work.files.len() > FILES_USUALLY {
-            // The disk has all of it at once, rather than one file after the other.
-            work.files.iter().skip(1).for_each(|(file, _)| file.write_out(0, 0));
-        }
         for (file, number) in &work.files {
             file.sync().map_err(LogError::io("syncing", &self.files.path(self.id, *number)))?;
         }
@@ -151,8 +144,6 @@ impl Log {
         }
         work.add(unsynced, number);
         work.data_end = data.at;
-        let end = data.at.offset;
-        data.written_out.synced(end);
         Ok(work)
     }
 }

@@ -11,7 +11,6 @@ use super::format::{
     Place, Position, Salt, SegmentHeader, block_sums, encode_entry_header, entry_bytes, frame_bytes,
 };
 use super::group::{Group, write_ahead_of_append};
-use super::writing_out::WrittenOut;
 use super::{Appended, Durability, Head, LogError};
 use crate::NOT_POISONED;
 use crate::disk::{DiskFile, OpenMode};
@@ -88,7 +87,6 @@ pub(super) struct DataTail {
     pub(super) file: Option<Arc<dyn DiskFile>>,
     pub(super) at: Position,
     pub(super) unsynced: Unsynced,
-    pub(super) written_out: WrittenOut,
 }
 
 /// What the next sync must reach.
@@ -196,10 +194,7 @@ impl Log {
             syncs: 0,
         };
         debug_assert_eq!(from.is_ended, from.at.offset == 0, "only an ended segment has none after it");
-        let mut written_out = WrittenOut::default();
-        written_out.synced(from.data.offset);
-        let data =
-            DataTail { file: from.data_file, at: from.data, unsynced: unsynced(!from.is_clean), written_out };
+        let data = DataTail { file: from.data_file, at: from.data, unsynced: unsynced(!from.is_clean) };
         Log {
             files,
             id,
@@ -241,10 +236,6 @@ impl Log {
         }
         tail.at.offset += bytes as u32;
         tail.unsynced.current = true;
-        let end = tail.at.offset;
-        if let Some(piece) = tail.written_out.put(bytes, end) {
-            self.files.writing_out.begin(file, piece);
-        }
         self.data_end.store(tail.at.to_u64(), Ordering::Release);
         self.writes.fetch_add(1, Ordering::SeqCst);
         Ok(Place { log: self.id, file: number, offset: offset + header.len() as u64 })
@@ -420,12 +411,8 @@ impl Log {
             chain_before: [0; 32],
         };
         let file = self.make_segment(&header)?;
-        let rest = tail.written_out.ended(tail.at.offset);
         if has_segment && tail.unsynced.current {
             let ended = current(&mut tail.file, &self.files, self.id, tail.at.segment | Place::DATA)?;
-            if let Some(rest) = rest {
-                self.files.writing_out.begin(ended.clone(), rest);
-            }
             tail.unsynced.ended.push(ended);
         }
         tail.file = Some(file);
