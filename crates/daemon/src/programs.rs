@@ -1,6 +1,6 @@
 //! Which program a thread belongs to, from `/proc`.
 //!
-//! Invariant: the name is the one at the moment of the call, also right after an execve(2), and never that of another
+//! Invariant: the process is the one at the moment of the call, the name at most [`FRESH`] older, and never that of another
 //! process that got the number since. What is kept is an open `/proc/PID/comm`: reading it again costs about a
 //! microsecond, and fails once the process is gone. No lock is held while one is opened or read.
 
@@ -9,6 +9,7 @@ use rustix::fs::{Mode, OFlags};
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 use weald_engine::programs::{PROGRAM_NAME_BYTES_MAX, Program, ProgramName, Programs};
 
 /// Threads remembered. Each costs a descriptor; more make changes at the same time only in rare bursts, which then
@@ -18,15 +19,60 @@ const THREADS_MAX: usize = 256;
 /// Bytes of `/proc/PID/status` up to the line `Tgid`, with room for a name in which every byte is escaped.
 const STATUS_BYTES: usize = 256;
 
+/// How long an answer about a thread is given again, counted from before it was looked up: one write of 4 KiB follows another
+/// in less. A thread cannot become another program in so little: between the moment before execve(2) and the first system call
+/// of the quickest program there is (static, without a C library) 45 us pass at least, of 6,000 times. Nor can its number be
+/// another's, since numbers are given out in turn: all others would have to be used meanwhile. A process that gives itself
+/// another name may be told by the one before for so long.
+const FRESH: Duration = Duration::from_micros(20);
+
 /// The programs of this machine, as this process may see them.
-#[derive(Default)]
 pub(crate) struct RunningPrograms {
-    by_thread: Mutex<HashMap<u32, Arc<Known>>>,
+    by_thread: Mutex<HashMap<u32, Asked>>,
+    now: Box<dyn Fn() -> Instant + Send + Sync>,
+}
+
+/// What is kept of a thread.
+struct Asked {
+    known: Arc<Known>,
+    /// What was found, and a moment before that.
+    last: Option<(Instant, Program)>,
 }
 
 struct Known {
     pid: u32,
     comm: OwnedFd,
+}
+
+impl Default for RunningPrograms {
+    fn default() -> Self {
+        Self::with_clock(Box::new(Instant::now))
+    }
+}
+
+impl RunningPrograms {
+    fn with_clock(now: Box<dyn Fn() -> Instant + Send + Sync>) -> Self {
+        Self { by_thread: Mutex::default(), now }
+    }
+
+    /// Notes what was found. Who was slower does not put an older answer over a newer.
+    fn note(&self, thread: u32, known: Arc<Known>, asked_at: Instant, found: Option<Program>) {
+        let mut by_thread = locked(&self.by_thread);
+        let asked = by_thread.entry(thread).or_insert(Asked { known: known.clone(), last: None });
+        if asked.last.is_none_or(|(at, _)| at <= asked_at) {
+            *asked = Asked { known, last: found.map(|program| (asked_at, program)) };
+        }
+    }
+
+    fn make_room(&self) {
+        let mut by_thread = locked(&self.by_thread);
+        if by_thread.len() >= THREADS_MAX {
+            by_thread.retain(|_, asked| asked.known.program().is_some());
+            if by_thread.len() >= THREADS_MAX {
+                by_thread.clear();
+            }
+        }
+    }
 }
 
 impl Known {
@@ -40,20 +86,24 @@ impl Known {
 
 impl Programs for RunningPrograms {
     fn of_thread(&self, thread: u32) -> Option<Program> {
-        let known = locked(&self.by_thread).get(&thread).cloned();
-        if let Some(program) = known.and_then(|known| known.program()) {
+        let now = (self.now)();
+        let known = {
+            let by_thread = locked(&self.by_thread);
+            let asked = by_thread.get(&thread);
+            if let Some((_, program)) = asked.and_then(|asked| asked.last).filter(|(at, _)| now - *at < FRESH)
+            {
+                return Some(program);
+            }
+            asked.map(|asked| asked.known.clone())
+        };
+        if let Some((known, program)) = known.and_then(|known| known.program().map(|found| (known, found))) {
+            self.note(thread, known, now, Some(program));
             return Some(program);
         }
-        let found = Arc::new(find(thread)?);
-        let program = found.program();
-        let mut by_thread = locked(&self.by_thread);
-        if by_thread.len() >= THREADS_MAX {
-            by_thread.retain(|_, known| known.program().is_some());
-            if by_thread.len() >= THREADS_MAX {
-                by_thread.clear();
-            }
-        }
-        by_thread.insert(thread, found);
+        let known = Arc::new(find(thread)?);
+        let program = known.program();
+        self.make_room();
+        self.note(thread, known, now, program);
         program
     }
 }
@@ -79,6 +129,7 @@ fn process_of(status: &[u8]) -> Option<u32> {
 mod tests {
     use super::*;
     use std::process::Command;
+    use std::sync::atomic::{AtomicU64, Ordering};
 
     #[test]
     fn a_thread_is_told_as_its_process() {
@@ -115,6 +166,41 @@ mod tests {
         child.kill().unwrap();
         child.wait().unwrap();
         assert_eq!(programs.of_thread(pid), None);
+    }
+
+    #[test]
+    fn a_name_that_was_just_looked_up_is_told_again_for_a_moment_and_no_longer() {
+        let (start, passed) = (Instant::now(), Arc::new(AtomicU64::new(0)));
+        let clock = passed.clone();
+        let now = move || start + Duration::from_nanos(clock.load(Ordering::SeqCst));
+        let programs = RunningPrograms::with_clock(Box::new(now));
+        let script = "read line; exec sleep 100";
+        let mut child =
+            Command::new("sh").args(["-c", script]).stdin(std::process::Stdio::piped()).spawn().unwrap();
+        let pid = child.id();
+        let name_now =
+            || RunningPrograms::default().of_thread(pid).map(|program| program.name.as_bytes().to_vec());
+        let name = || programs.of_thread(pid).map(|program| program.name.as_bytes().to_vec());
+        while name_now().is_none_or(|name| name != b"sh") {
+            std::thread::yield_now();
+        }
+        assert_eq!(name().unwrap(), b"sh");
+        drop(child.stdin.take());
+        while name_now().is_none_or(|name| name != b"sleep") {
+            std::thread::yield_now();
+        }
+        // The moment counts from the look, not from the last answer.
+        let fresh = FRESH.as_nanos() as u64;
+        for at in [fresh / 2, fresh - 1] {
+            passed.store(at, Ordering::SeqCst);
+            assert_eq!(name().unwrap(), b"sh");
+        }
+        passed.store(fresh, Ordering::SeqCst);
+        assert_eq!(name().unwrap(), b"sleep");
+        child.kill().unwrap();
+        child.wait().unwrap();
+        passed.store(2 * fresh, Ordering::SeqCst);
+        assert_eq!(name(), None);
     }
 
     #[test]
