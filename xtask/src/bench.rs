@@ -6,11 +6,13 @@
 //! Invariant: nothing is left behind, also after a failure: see `disk.rs`. The rows are in `rows/`.
 
 mod disk;
+mod flame;
 mod hollow;
 mod juicefs;
 mod loops;
 mod measure;
 mod peers;
+mod profile;
 mod report;
 mod repositories;
 mod rows;
@@ -18,6 +20,8 @@ mod rows;
 #[allow(dead_code, unreachable_pub, reason = "the server of the tests, which use all of it")]
 mod server;
 pub(crate) mod weald;
+
+pub(crate) use profile::profile;
 
 use crate::run::{cargo, command, output, show, target};
 use crate::tools::{self, Packaged};

@@ -1,7 +1,7 @@
-//! The project's own commands: `cargo xtask check`, `fuzz`, `torture` and `bench`.
+//! The project's own commands: `cargo xtask check`, `fuzz`, `torture`, `bench` and `profile`.
 //!
 //! `check` is everything a contributor and CI need; each step can be named alone. `fuzz` runs its random tests for longer,
-//! `torture` what needs hours, and adds it up. `instructions` counts those of the hot paths. `bench` measures Weald against native file systems in the same run. Start reading at `check.rs`.
+//! `torture` what needs hours, and adds it up. `instructions` counts those of the hot paths. `bench` measures Weald against native file systems in the same run, `profile` draws where the time of some of its rows goes. Start reading at `check.rs`.
 
 mod bench;
 mod check;
@@ -21,7 +21,8 @@ usage: cargo xtask check [STEP…]     all steps, or only those named: fmt tidy 
                                                `JOB --seed N` repeats a round
        cargo xtask instructions [--accept]   counts those of the hot paths; `--accept` takes them as what later counts are compared with
        cargo xtask bench [--small] [--no-host] [GROUP…]   all rows, or only those of the groups named; `--small` for a quick look;
-                                                          `list` names the groups; `--write` makes the document anew";
+                                                          `list` names the groups; `--write` makes the document anew
+       cargo xtask profile [--program FILE] [--as NAME] [NAME…]   flame graphs of some rows, in docs/profiles";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
         Some((&"torture", words)) => torture::torture(words),
         Some((&"instructions", words)) => instructions::instructions(words),
         Some((&"bench", rows)) => bench::bench(rows),
+        Some((&"profile", names)) => bench::profile(names),
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(2);

@@ -18,6 +18,8 @@ mod size;
 mod tree;
 mod writes;
 
+pub(super) use tree::search;
+
 use super::Bench;
 use super::measure::{Measured, Sample, Sides, Target};
 use super::repositories::Repository;

@@ -133,7 +133,7 @@ fn warm_rows(
         .collect()
 }
 
-pub(super) fn search(root: &Path) -> Result<()> {
+pub(in crate::bench) fn search(root: &Path) -> Result<()> {
     quietly("rg", &["--no-ignore", "--count", "--threads=2", "static inline [a-z]+_unlikely"], root)
 }
 
