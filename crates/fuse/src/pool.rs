@@ -4,7 +4,7 @@
 //! serves it until nothing waits and then arms it again. Until then arriving requests wake nobody: a program that
 //! does one operation after the other costs no wake-up of a second thread that would find nothing. Idle mounts cost no
 //! wake-up at all. A thread lets others in early, by arming the connection
-//! - before a request that waits for a disk (`Pace::Slow`);
+//! - before a request that waits for a disk (`Pace::Slow`), unless one program asks for such alone (`syncs`);
 //! - in the middle of one that turns out to take long (`Pace::Unsure`, [`watchman`](crate::watchman));
 //! - when several requests in a row were waiting already: then there is work for more than one.
 //!
@@ -19,6 +19,7 @@
 //! Invariants: a connection is armed, or a thread that will not block unwatched serves it, so no request is left lying; no pool
 //! lock is held while a request is answered; `on_end` is called once per connection. Locks are never nested.
 
+mod syncs;
 mod worker;
 
 use crate::connection::Connection;
@@ -87,6 +88,7 @@ struct Shared {
     /// A parked or new thread is on its way to wait for events.
     coming: AtomicBool,
     watchman: Watchman<Arc<Member>>,
+    syncs: syncs::Syncs,
     running: Mutex<Vec<thread::JoinHandle<()>>>,
 }
 
@@ -170,6 +172,7 @@ impl Pool {
             fetch: Condvar::new(),
             coming: AtomicBool::new(false),
             watchman: Watchman::new(),
+            syncs: syncs::Syncs::default(),
             running: Mutex::default(),
         });
         epoll::add(&shared.epoll, &shared.stop, epoll::EventData::new_u64(STOP), epoll::EventFlags::IN)?;

@@ -27,6 +27,8 @@ pub(super) struct Worker {
     reply: Reply,
     look: Look,
     desk: Arc<Desk<Arc<Member>>>,
+    /// Who asked for a sync that nobody was let in for, just now.
+    synced_for: Option<u32>,
 }
 
 /// How looking for requests went since the last sleep.
@@ -41,7 +43,13 @@ pub(super) struct Look {
 impl Worker {
     pub(super) fn new(shared: &Shared) -> Self {
         let desk = shared.watchman.desk();
-        Self { buffer: buffer_in_memory(), reply: Reply::default(), look: Look::default(), desk }
+        Self {
+            buffer: buffer_in_memory(),
+            reply: Reply::default(),
+            look: Look::default(),
+            desk,
+            synced_for: None,
+        }
     }
 
     pub(super) fn run(&mut self, shared: &Arc<Shared>) {
@@ -84,7 +92,7 @@ impl Worker {
             let served = match received {
                 Received::Request(count) => {
                     shared.count(member);
-                    self.answer(shared, member, count)
+                    self.answer(shared, member, count, was_waiting)
                 }
                 Received::Empty => break,
                 Received::Gone => Served::Gone,
@@ -122,14 +130,27 @@ impl Worker {
         (received, false)
     }
 
-    fn answer(&mut self, shared: &Arc<Shared>, member: &Arc<Member>, count: usize) -> Served {
+    fn answer(
+        &mut self,
+        shared: &Arc<Shared>,
+        member: &Arc<Member>,
+        count: usize,
+        was_waiting: bool,
+    ) -> Served {
         let message = &self.buffer[..count];
         let request = match Request::decode(message) {
             Ok(request) => request,
             Err(malformed) => return member.connection.refuse(malformed, &mut self.reply),
         };
-        let pace = match pace_of(&request.operation) {
+        let pid = request.header.pid;
+        // The kernel itself is 0, and waits for nothing.
+        if self.synced_for.take().is_some_and(|other| was_waiting && pid != 0 && pid != other) {
+            shared.syncs.met();
+        }
+        let usual = pace_of(&request.operation);
+        let pace = match usual {
             Pace::Unsure if member.is_nested() => Pace::Slow,
+            Pace::Slow if !member.is_nested() && !shared.syncs.begin(member.id.0) => Pace::Unsure,
             pace => pace,
         };
         match pace {
@@ -143,6 +164,12 @@ impl Worker {
             Pace::Unsure => self.desk.end(),
             Pace::Slow => true,
         };
+        if usual == Pace::Slow && pace == Pace::Unsure {
+            match others_are_in {
+                true => shared.syncs.met(),
+                false => self.synced_for = Some(pid),
+            }
+        }
         if others_are_in {
             member.active.fetch_add(1, Ordering::AcqRel);
         }
@@ -186,7 +213,7 @@ pub(super) enum Pace {
     Quick,
     /// Nearly always, but it may wait for a disk.
     Unsure,
-    /// It waits for a disk: many at once share one wait.
+    /// It waits for a disk: many at once share one wait. Where one program asks alone, it is as [`Pace::Unsure`].
     Slow,
 }
 
