@@ -9,8 +9,8 @@ use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::process::Command;
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, mpsc};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Barrier, mpsc};
 use std::time::{Duration, Instant};
 use weald_fuse::abi::Opcode;
 use weald_fuse::connection::{Caching, Connection, Handler};
@@ -230,6 +230,46 @@ impl Handler for Nested {
     }
 
     fn ended(&self) {}
+}
+
+/// Syncs that wait for each other, once they are told to.
+struct Meeting {
+    files: Arc<Tiny>,
+    meets: Arc<AtomicBool>,
+    together: Arc<Barrier>,
+}
+
+impl Handler for Meeting {
+    fn answer(&self, request: &Request<'_>, reply: &mut Reply) -> weald_model::Result<()> {
+        if matches!(request.operation, Operation::Fsync { .. }) && self.meets.load(Ordering::SeqCst) {
+            self.together.wait();
+        }
+        self.files.answer(request, reply)
+    }
+
+    fn ended(&self) {}
+}
+
+#[test]
+fn syncs_of_several_programs_and_mounts_are_under_way_at_once_also_after_many_that_were_alone() {
+    let pool = pool();
+    let (meets, together) = (Arc::new(AtomicBool::new(false)), Arc::new(Barrier::new(4)));
+    let scenes = ["one", "other"].map(|name| {
+        let (meets, together) = (meets.clone(), together.clone());
+        Scene::new(&pool, name, Arc::new(Meeting { files: Tiny::new(Creation::Create), meets, together }))
+    });
+    let files = [("a", 0), ("b", 0), ("c", 1), ("d", 1)]
+        .map(|(name, scene): (_, usize)| File::create(scenes[scene].at(name)).unwrap());
+    for _ in 0..3 {
+        meets.store(false, Ordering::SeqCst);
+        for _ in 0..200 {
+            files[0].sync_all().unwrap();
+        }
+        meets.store(true, Ordering::SeqCst);
+        std::thread::scope(|scope| {
+            files.iter().for_each(|file| drop(scope.spawn(|| file.sync_all().unwrap())))
+        });
+    }
 }
 
 #[test]
