@@ -15,7 +15,7 @@ use weald_model::WorkspaceId;
 pub const FLUSH_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Large data that is not waited with. More often, and syncing costs as much as it saves; less often, and the last sync has more to
-/// do: 1 GiB then fsync on ext4 took 1.0 s with 32 to 128 MiB, 1.3 s without.
+/// do (docs/decisions/0027-large-writes.md).
 const STREAM_BYTES: u64 = 64 << 20;
 
 /// The workspaces with changes to make durable.
