@@ -129,11 +129,21 @@ impl Line {
     /// Whether the target is reached, where there is one.
     fn reached(&self) -> Option<Reached> {
         let is_reached = self.target.reached(self.weald.median, self.ratio())?;
-        Some(match (is_reached, self.target, self.hollow_ratio()) {
-            (true, ..) => Reached::Yes,
-            (false, Target::Ratio(most), Some(hollow)) if most < hollow => Reached::OutOfReach,
-            (false, ..) => Reached::No,
+        Some(match (is_reached, self.target) {
+            (true, _) => Reached::Yes,
+            (false, Target::Ratio(most)) if self.kernel_takes_more_than(most) => Reached::OutOfReach,
+            (false, _) => Reached::No,
         })
+    }
+
+    /// Whether the kernel takes more than so much of the peer's time by itself: in the median and in the quickest runs, which noise
+    /// disturbs least. Work that was slower on the hollow file system than here proves nothing.
+    fn kernel_takes_more_than(&self, most: f64) -> bool {
+        /// What medians of the same work differ by.
+        const NOISE: f64 = 1.1;
+        let Some((hollow, (_, peer))) = self.hollow.as_ref().zip(self.peers.first()) else { return false };
+        let is_quicker = hollow.median <= NOISE * self.weald.median && hollow.low <= NOISE * self.weald.low;
+        is_quicker && most < hollow.median / peer.median && most < hollow.low / peer.low
     }
 
     /// One of the comparison with other file systems, which has a table of its own.

@@ -41,6 +41,12 @@ fn a_target_below_what_the_kernel_takes_by_itself_is_out_of_reach() {
     };
     assert_eq!(with_hollow(150.0, 120.0), (Some(Reached::OutOfReach), "1.20 (120 ms)".to_owned()));
     assert_eq!(with_hollow(150.0, 110.0).0, Some(Reached::No));
+    // It cannot be the kernel's when the whole takes less.
+    assert_eq!(with_hollow(150.0, 160.0).0, Some(Reached::OutOfReach));
+    assert_eq!(with_hollow(150.0, 170.0).0, Some(Reached::No));
+    let mut noisy = line("churn", "work", 150.0);
+    noisy.hollow = Some(summary(&[105.0, 120.0, 190.0]));
+    assert_eq!(noisy.reached(), Some(Reached::No), "the quickest run came there");
     // As odd as it may be.
     assert_eq!(with_hollow(105.0, 120.0).0, Some(Reached::Yes));
     assert_eq!(line("churn", "work", 150.0).reached(), Some(Reached::No));
