@@ -254,11 +254,10 @@ impl Pack {
         Ok(Self { path: path.to_owned(), file, map, layout, asked })
     }
 
-    /// Has the disk bring what lies around an entry: who reads one file of a directory reads the next, or the one before, and several
-    /// programs that read different ones look random to the kernel's own read-ahead. Once for each part of the file.
+    /// Has the disk bring what lies around an entry: who reads one file of a directory reads the next, and several programs that
+    /// read different ones look random to the kernel's own read-ahead. Once for each part of the file.
     fn ask_ahead(&self, offset: u64) {
-        let part = offset / AHEAD_BYTES;
-        for part in [part, part + 1, part.saturating_sub(1)] {
+        for part in [offset / AHEAD_BYTES, offset / AHEAD_BYTES + 1] {
             let Some(word) = self.asked.get((part / 64) as usize) else { return };
             let bit = 1 << (part % 64);
             if word.load(Ordering::Relaxed) & bit == 0 && word.fetch_or(bit, Ordering::Relaxed) & bit == 0 {
