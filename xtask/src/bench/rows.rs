@@ -86,6 +86,11 @@ pub(super) const ALL: &[Group] = &[
 
 const EXT4: &str = "ext4";
 
+/// A row without a peer.
+fn alone(what: String, unit: &'static str, weald: Sample, target: Target) -> Measured {
+    Measured { what, unit, weald, peers: Vec::new(), hollow: None, target }
+}
+
 /// A row in milliseconds beside a peer.
 fn beside(what: String, weald: Sample, peer: &str, other: Sample, target: Target) -> Measured {
     Measured { what, unit: "ms", weald, peers: vec![(peer.to_owned(), other)], hollow: None, target }

@@ -1,6 +1,6 @@
 //! Very many workspaces: what they cost while nobody works in them, and whether who works in some notices the others.
 
-use super::{Bench, Measured, Sample, Target, text};
+use super::{Bench, Measured, Sample, Target, alone, text};
 use crate::bench::measure::{in_turn, timed};
 use crate::bench::weald::Weald;
 use crate::run::{command, output};
@@ -47,19 +47,12 @@ pub(super) fn all(bench: &Bench) -> Result<Vec<Measured>> {
     std::thread::sleep(CALM_AFTER);
     let (wake_ups, busy) = watched(daemon)?;
     let idle_memory = weald.memory_bytes()? / 1e6;
-    let (working, alone) = in_turn(
+    let (working, without) = in_turn(
         bench.scale.build_runs + 2,
         |round| work_in(bench, &weald, round),
         |round| work_in(bench, &few, round),
     )?;
-    let row = |what: &str, unit, weald, target| Measured {
-        what: format!("{what}, {title}"),
-        unit,
-        weald,
-        peers: Vec::new(),
-        hollow: None,
-        target,
-    };
+    let row = |what: &str, unit, weald, target| alone(format!("{what}, {title}"), unit, weald, target);
     let of = |value: f64| Sample::new(vec![value]);
     let mut rows = vec![
         row("start of the daemon", "ms", Sample::millis(&starts)?, Target::Told),
@@ -70,7 +63,7 @@ pub(super) fn all(bench: &Bench) -> Result<Vec<Measured>> {
     ];
     let what = format!("{CHANGED} edits and `git status` in each of {}", bench.scale.active);
     let mut working = row(&what, "ms", working, Target::Ratio(CROWD_RATIO_MAX));
-    working.peers = vec![("no others mounted".to_owned(), alone)];
+    working.peers = vec![("no others mounted".to_owned(), without)];
     rows.push(working);
     Ok(rows)
 }

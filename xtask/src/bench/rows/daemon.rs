@@ -1,6 +1,6 @@
 //! What many workspaces cost while nobody works in them.
 
-use super::{Bench, Measured, Sample, Target, text};
+use super::{Bench, Measured, Sample, Target, alone, text};
 use crate::bench::measure::timed;
 use crate::bench::weald::Weald;
 use anyhow::Result;
@@ -17,14 +17,7 @@ pub(super) fn memory(bench: &Bench) -> Result<Vec<Measured>> {
     let megabytes = weald.memory_bytes()? / 1e6;
     let what = format!("daemon memory, {}", title(bench));
     let weald = Sample::new(vec![megabytes])?;
-    Ok(vec![Measured {
-        what,
-        unit: "MB",
-        weald,
-        peers: Vec::new(),
-        hollow: None,
-        target: Target::AtMost(MEMORY_MB_MAX),
-    }])
+    Ok(vec![alone(what, "MB", weald, Target::AtMost(MEMORY_MB_MAX))])
 }
 
 /// From the start of the daemon until all its workspaces are mounted.
@@ -40,14 +33,7 @@ pub(super) fn start(bench: &Bench) -> Result<Vec<Measured>> {
     }
     let what = format!("start of the daemon, {}", title(bench));
     let weald = Sample::millis(&values)?;
-    Ok(vec![Measured {
-        what,
-        unit: "ms",
-        weald,
-        peers: Vec::new(),
-        hollow: None,
-        target: Target::AtMost(START_MS_MAX),
-    }])
+    Ok(vec![alone(what, "ms", weald, Target::AtMost(START_MS_MAX))])
 }
 
 fn many(bench: &Bench, name: &str) -> Result<Weald> {

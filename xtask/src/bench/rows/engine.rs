@@ -1,6 +1,6 @@
 //! The engine alone, without command, kernel and fsync: what a snapshot and a fork cost by themselves.
 
-use super::{Bench, Measured, Sample, Target, text};
+use super::{Bench, Measured, Sample, Target, alone, text};
 use crate::run::{cargo, output};
 use anyhow::{Context, Result};
 use std::collections::BTreeMap;
@@ -21,14 +21,12 @@ pub(super) fn snapshot_and_fork(bench: &Bench) -> Result<Vec<Measured>> {
     let dir = bench.dir("engine")?;
     let times = output(example("snapshot_and_fork").args([text(&dir)?, FILES, ROUNDS]))?;
     let times = serde_json::from_str(&times).context("the example said something else than times")?;
-    Ok(vec![Measured {
-        what: format!("engine: snapshot and fork without fsync, {FILES} private files"),
-        unit: "µs",
-        weald: Sample::new(times)?,
-        peers: Vec::new(),
-        hollow: None,
-        target: Target::AtMost(MICROS_MAX),
-    }])
+    Ok(vec![alone(
+        format!("engine: snapshot and fork without fsync, {FILES} private files"),
+        "µs",
+        Sample::new(times)?,
+        Target::AtMost(MICROS_MAX),
+    )])
 }
 
 /// What is sealed of a workspace, and is verified of a sealed snapshot, by one processor.
@@ -54,14 +52,7 @@ pub(super) fn seal_and_verify(bench: &Bench) -> Result<Vec<Measured>> {
     ];
     let mut row = |(key, what, most): (&str, &str, f64)| {
         let weald = Sample::new(times.remove(key).unwrap_or_default())?;
-        Ok(Measured {
-            what: what.to_owned(),
-            unit: "ms",
-            weald,
-            peers: Vec::new(),
-            hollow: None,
-            target: Target::AtMost(most),
-        })
+        Ok(alone(what.to_owned(), "ms", weald, Target::AtMost(most)))
     };
     rows.into_iter().map(&mut row).collect()
 }

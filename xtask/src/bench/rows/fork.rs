@@ -1,6 +1,6 @@
 //! Forking: its time must not grow with what is in the workspace, its space must be next to nothing.
 
-use super::{Bench, Measured, Sample, Target, beside, text};
+use super::{Bench, Measured, Sample, Target, alone, beside, text};
 use crate::bench::loops::{create_all, many_paths};
 use crate::bench::measure::in_turn;
 use anyhow::Result;
@@ -41,12 +41,10 @@ pub(super) fn disk(bench: &Bench) -> Result<Vec<Measured>> {
     let before = weald.disk_bytes()?;
     weald.run(&["fork", "ws", "fork", "--count", &FORKS.to_string()])?;
     let megabytes = (weald.disk_bytes()? - before) / 1e6;
-    Ok(vec![Measured {
-        what: format!("disk of {FORKS} forks of an unchanged workspace, {}", repository.title),
-        unit: "MB",
-        weald: Sample::new(vec![megabytes])?,
-        peers: Vec::new(),
-        hollow: None,
-        target: Target::AtMost(FORKS_MB_MAX),
-    }])
+    Ok(vec![alone(
+        format!("disk of {FORKS} forks of an unchanged workspace, {}", repository.title),
+        "MB",
+        Sample::new(vec![megabytes])?,
+        Target::AtMost(FORKS_MB_MAX),
+    )])
 }

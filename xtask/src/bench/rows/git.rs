@@ -1,6 +1,6 @@
 //! Git in a workspace, and the way back: status, promote, merge, and many who commit at once.
 
-use super::{Bench, EXT4, Measured, Target, beside, native_tree, remove_native_tree, text};
+use super::{Bench, EXT4, Measured, Target, alone, beside, native_tree, remove_native_tree, text};
 use crate::bench::measure::{Sample, in_turn, timed};
 use crate::bench::repositories::Repository;
 use crate::bench::weald::{IDENTITY, Weald};
@@ -48,7 +48,7 @@ pub(super) fn status(bench: &Bench) -> Result<Vec<Measured>> {
         let first = Sample::millis(&first_statuses(bench, &weald, source)?)?;
         let what = format!("first `git status` in a fresh workspace, {}", repository.title);
         let target = Target::AtMost(FIRST_STATUS_MS_MAX[at]);
-        rows.push(Measured { what, unit: "ms", weald: first, peers: Vec::new(), hollow: None, target });
+        rows.push(alone(what, "ms", first, target));
         if at == 0 {
             rows.push(ignored(bench, &ws, ours)?);
         }
@@ -120,15 +120,7 @@ pub(super) fn back(bench: &Bench) -> Result<Vec<Measured>> {
     }
     output(&mut command("git", &["-C", source, "branch", "-D", branch]))?;
     let row = |what: String, took: &[std::time::Duration], most| -> Result<Measured> {
-        let weald = Sample::millis(took)?;
-        Ok(Measured {
-            what,
-            unit: "ms",
-            weald,
-            peers: Vec::new(),
-            hollow: None,
-            target: Target::AtMost(most),
-        })
+        Ok(alone(what, "ms", Sample::millis(took)?, Target::AtMost(most)))
     };
     Ok(vec![
         row(

@@ -1,6 +1,6 @@
 //! Snapshots and what is made of them: times must not grow with what a workspace holds.
 
-use super::{Bench, Measured, Sample, Target, beside, text};
+use super::{Bench, Measured, Sample, Target, alone, beside, text};
 use crate::bench::loops::{SMALL_FILE_BYTES, create_all, many_paths, unlink_all};
 use crate::bench::measure::in_turn;
 use anyhow::{Context, Result};
@@ -81,15 +81,7 @@ pub(super) fn restore(bench: &Bench) -> Result<Vec<Measured>> {
         restored.push(weald.run(&["restore", "ws@start"])?);
     }
     let of = |what: String, values: &[Duration], most| -> Result<Measured> {
-        let weald = Sample::millis(values)?;
-        Ok(Measured {
-            what,
-            unit: "ms",
-            weald,
-            peers: Vec::new(),
-            hollow: None,
-            target: Target::AtMost(most),
-        })
+        Ok(alone(what, "ms", Sample::millis(values)?, Target::AtMost(most)))
     };
     let title = &repository.title;
     Ok(vec![
@@ -114,15 +106,7 @@ pub(super) fn many(bench: &Bench) -> Result<Vec<Measured>> {
     }
     let of = |what: &str, values: &[Duration], most| -> Result<Measured> {
         let what = format!("{what} with {} snapshots", bench.scale.snapshots);
-        let weald = Sample::millis(values)?;
-        Ok(Measured {
-            what,
-            unit: "ms",
-            weald,
-            peers: Vec::new(),
-            hollow: None,
-            target: Target::AtMost(most),
-        })
+        Ok(alone(what, "ms", Sample::millis(values)?, Target::AtMost(most)))
     };
     Ok(vec![of("`history`", &history, HISTORY_MS_MAX)?, of("`gc plan`", &plan, PLAN_MS_MAX)?])
 }
@@ -144,13 +128,13 @@ pub(super) fn sparse(bench: &Bench) -> Result<Vec<Measured>> {
         took.push(weald.run(&["snapshot", "ws", "next"])?);
     }
     let kilobytes = (weald.disk_bytes()? - before) / SPARSE_SNAPSHOTS as f64 / 1e3;
-    let of = |what: &str, unit, weald, most| Measured {
-        what: format!("{what}, a file of {} GB, 4 KiB changed", SPARSE_FILE_BYTES / 1_000_000_000),
-        unit,
-        weald,
-        peers: Vec::new(),
-        hollow: None,
-        target: Target::AtMost(most),
+    let of = |what: &str, unit, weald, most| {
+        alone(
+            format!("{what}, a file of {} GB, 4 KiB changed", SPARSE_FILE_BYTES / 1_000_000_000),
+            unit,
+            weald,
+            Target::AtMost(most),
+        )
     };
     Ok(vec![
         of("`snapshot`", "ms", Sample::millis(&took)?, SNAPSHOT_MS_MAX),
@@ -169,14 +153,12 @@ pub(super) fn log(bench: &Bench) -> Result<Vec<Measured>> {
     let content = (count * SMALL_FILE_BYTES) as f64;
     let each = (weald.log_bytes()? - before - content) / count as f64;
     unlink_all(&paths)?;
-    Ok(vec![Measured {
-        what: format!("log of a new file beside its content, {count} files"),
-        unit: "bytes",
-        weald: Sample::new(vec![each])?,
-        peers: Vec::new(),
-        hollow: None,
-        target: Target::AtMost(LOG_BYTES_MAX),
-    }])
+    Ok(vec![alone(
+        format!("log of a new file beside its content, {count} files"),
+        "bytes",
+        Sample::new(vec![each])?,
+        Target::AtMost(LOG_BYTES_MAX),
+    )])
 }
 
 fn append(path: &Path, round: usize) -> Result<()> {

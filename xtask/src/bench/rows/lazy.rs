@@ -1,6 +1,6 @@
 //! Workspaces of a repository behind a URL: a server on this machine, `git http-backend`.
 
-use super::{Bench, Measured, Sample, Target, text};
+use super::{Bench, Measured, Sample, Target, alone, text};
 use crate::bench::server::Server;
 use crate::bench::weald::Weald;
 use crate::run::{command, output};
@@ -52,14 +52,12 @@ pub(super) fn first_look(bench: &Bench) -> Result<Vec<Measured>> {
     Ok(vec![
         row(title("`ls` of the root"), list, LIST_MS_MAX, &native)?,
         row(title("`git status`"), status, STATUS_MS_MAX, &native)?,
-        Measured {
-            what: format!("round trips of `rg` over {SEARCHED} unfetched files"),
-            unit: "",
-            weald: Sample::new(trips)?,
-            peers: Vec::new(),
-            hollow: None,
-            target: Target::AtMost(TRIPS_MAX),
-        },
+        alone(
+            format!("round trips of `rg` over {SEARCHED} unfetched files"),
+            "",
+            Sample::new(trips)?,
+            Target::AtMost(TRIPS_MAX),
+        ),
     ])
 }
 

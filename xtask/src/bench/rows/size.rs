@@ -1,7 +1,7 @@
 //! Very large trees: a repository of a million files, a directory of a hundred thousand.
 
 use super::{
-    Bench, EXT4, Measured, Sample, Target, beside, native_tree, over_hollow, remove_native_tree, text,
+    Bench, EXT4, Measured, Sample, Target, alone, beside, native_tree, over_hollow, remove_native_tree, text,
 };
 use crate::bench::hollow::{Hollow, Kind};
 use crate::bench::loops::{stat_all, unlink_all};
@@ -54,25 +54,18 @@ pub(super) fn generated(bench: &Bench) -> Result<Vec<Measured>> {
     let memory = Sample::new(vec![weald.memory_bytes()? / 1e6])?;
     remove_native_tree(&repository, &tree)?;
     let title = &repository.title;
-    let alone = |what: &str, unit, weald, target| Measured {
-        what: format!("{what}, {title}"),
-        unit,
-        weald,
-        peers: Vec::new(),
-        hollow: None,
-        target,
-    };
+    let of = |what: &str, unit, weald, target| alone(format!("{what}, {title}"), unit, weald, target);
     let pair = |what: &str, (ours, native): (Sample, Sample), most| {
         beside(format!("{what}, {title}"), ours, EXT4, native, Target::Ratio(most))
     };
     let (first, native_create) = (Sample::millis(&[first])?, Sample::millis(&[native_create])?);
     Ok(vec![
         beside(format!("first `create`, {title}"), first, "git worktree add", native_create, Target::Told),
-        alone("`create` on a known commit", "ms", Sample::millis(&creates)?, Target::AtMost(CREATE_MS_MAX)),
-        alone("`fork`", "ms", Sample::millis(&forks)?, Target::AtMost(FORK_MS_MAX)),
+        of("`create` on a known commit", "ms", Sample::millis(&creates)?, Target::AtMost(CREATE_MS_MAX)),
+        of("`fork`", "ms", Sample::millis(&forks)?, Target::AtMost(FORK_MS_MAX)),
         pair("warm find", walks, FIND_RATIO_MAX),
         pair("`git status`", asked, STATUS_RATIO_MAX),
-        alone("daemon memory after all that", "MB", memory, Target::Told),
+        of("daemon memory after all that", "MB", memory, Target::Told),
     ])
 }
 
