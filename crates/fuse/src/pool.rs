@@ -37,6 +37,8 @@ use std::thread;
 use std::time::Instant;
 use worker::{Look, Worker};
 
+pub(crate) use worker::{Pace, pace_of};
+
 /// The sizes of a pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {

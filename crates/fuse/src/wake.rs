@@ -24,7 +24,10 @@ const PATIENCE_MAX: u32 = 1 << 16;
 /// Sleeps between the two in a row after which keeping them awake has not helped.
 const TRIAL: u32 = 64;
 /// The run is over when no request came for this long.
-const PAUSE: Duration = Duration::from_millis(1);
+pub(crate) const PAUSE: Duration = Duration::from_millis(1);
+
+/// How long a thread looks for the next request before it sleeps, while CPUs are kept awake.
+pub(crate) const LOOK: Duration = Duration::from_micros(30);
 
 /// What follows from a sleep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,10 +145,13 @@ impl SharedWake {
         self.answered_at.store(self.now(), Ordering::Relaxed);
     }
 
-    /// Told after each wait, and whether a request came.
-    pub(crate) fn waited(&self, came: bool) {
+    /// Told after each wait, whether a request came, and whether looking for it spared the sleep; how long the wait was.
+    pub(crate) fn waited(&self, came: bool, is_spared: bool) -> Duration {
         let nanos = self.now().saturating_sub(self.answered_at.load(Ordering::Relaxed));
-        self.told(came, Duration::from_nanos(nanos));
+        let time = Duration::from_nanos(nanos);
+        let is_held = self.is_held.load(Ordering::Relaxed);
+        self.told(came, if is_spared && is_held { Duration::ZERO } else { time });
+        time
     }
 
     fn told(&self, came: bool, time: Duration) {

@@ -5,11 +5,12 @@ use crate::connection::{BUFFER_BYTES, Served};
 use crate::reply::Reply;
 use crate::request::{Operation, Request};
 use crate::transport::Received;
+use crate::wake::LOOK;
 use crate::watchman::Desk;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use weald_model::Errno;
 
 /// Requests of one connection before others get their turn: under a millisecond, at one more epoll round in 64.
@@ -17,9 +18,6 @@ const TURN_REQUESTS: u32 = 64;
 
 /// Requests in a row that were waiting already, after which another thread is let in.
 const BACKLOG_REQUESTS: u32 = 4;
-
-/// How long a thread looks for the next request before it sleeps, while CPUs are kept awake or several programs ask.
-const LOOK: Duration = Duration::from_micros(30);
 
 /// What a thread keeps between requests.
 pub(super) struct Worker {
@@ -208,7 +206,7 @@ pub(super) fn buffer_in_memory() -> Box<[u8]> {
 
 /// How long a request may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Pace {
+pub(crate) enum Pace {
     /// Answered from memory, or by an append to the page cache.
     Quick,
     /// Nearly always, but it may wait for a disk.
@@ -217,7 +215,7 @@ pub(super) enum Pace {
     Slow,
 }
 
-pub(super) fn pace_of(operation: &Operation<'_>) -> Pace {
+pub(crate) fn pace_of(operation: &Operation<'_>) -> Pace {
     /// Writes up to here are one append to the page cache.
     const QUICK_WRITE_BYTES_MAX: usize = 64 << 10;
     match operation {

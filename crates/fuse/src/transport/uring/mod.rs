@@ -2,7 +2,8 @@
 //!
 //! The kernel keeps a queue of requests for each CPU of a mount (fs/fuse/dev_uring.c). Here one thread for each CPU, bound
 //! to it, serves that queue of all mounts through one ring: a request and the answer to the one before are one system
-//! call. FORGET, INTERRUPT and notifications stay on `/dev/fuse`.
+//! call. While one program alone asks densely, one more thread serves all queues and looks for requests ([`gathering`]). FORGET,
+//! INTERRUPT and notifications stay on `/dev/fuse`.
 //!
 //! A mount begins on `/dev/fuse` and *joins* when it is busy, so idle mounts have no entries. It never goes back: the kernel
 //! knows no way. A request that may wait leaves the thread ([`aside`]); for each such request one more entry is given to
@@ -15,6 +16,7 @@
 
 mod aside;
 mod entries;
+mod gathering;
 mod memory;
 mod resume;
 mod ring;
@@ -73,6 +75,8 @@ enum Order {
     Commit(usize, Slot),
     /// The request of this entry waits for content.
     Waits(usize),
+    /// An entry of another thread's, with an answer: commit it, and have it from now on.
+    Take(entries::Entry),
     /// Answer nothing more, and end.
     Stop,
 }
@@ -92,6 +96,11 @@ impl Inbox {
 
     fn send(&self, order: Order) {
         locked(&self.orders).push(order);
+        self.wake();
+    }
+
+    /// Wakes the thread.
+    fn wake(&self) {
         // Fails only when the counter is full, and then the thread wakes anyway.
         let _ = rustix::io::write(&self.event, &1u64.to_ne_bytes());
     }
@@ -108,7 +117,7 @@ pub struct Rings {
 
 #[derive(Default)]
 struct Inner {
-    /// One for each CPU, once a mount has joined.
+    /// One for each CPU, and the gatherer, once a mount has joined.
     threads: Vec<(Arc<Inbox>, JoinHandle<()>)>,
     seats: HashMap<u64, Arc<Seat>>,
     /// Slots of the process before, by the kernel's id of the mount.

@@ -11,7 +11,7 @@ use io_uring::{IoUring, cqueue, opcode, types};
 use rustix::io::Errno;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// `FUSE_IO_URING_CMD_REGISTER` and `FUSE_IO_URING_CMD_COMMIT_AND_FETCH`.
 const REGISTER: u32 = 1;
@@ -35,6 +35,8 @@ impl Ring {
         let ring = IoUring::builder()
             .setup_single_issuer()
             .setup_defer_taskrun()
+            // So that a look needs no call.
+            .setup_taskrun_flag()
             .setup_cqsize(COMPLETIONS)
             .build(SUBMISSIONS)?;
         Ok(Self { ring, event: Box::new(0) })
@@ -59,6 +61,30 @@ impl Ring {
                 Ok(())
             }
             Err(number) => Err(io::Error::from_raw_os_error(number.unwrap_or_default())),
+        }
+    }
+
+    /// Whether there is a completion that was not taken. The kernel says in shared memory when it would find one in a call.
+    pub(super) fn has_more(&mut self) -> bool {
+        self.ring.submission().taskrun() || !self.ring.completion().is_empty()
+    }
+
+    /// Hands over what was gathered, and looks for a completion for so long, giving the CPU away meanwhile; whether there is one.
+    pub(super) fn look(&mut self, time: Duration) -> bool {
+        self.submit();
+        let since = Instant::now();
+        loop {
+            if self.ring.submission().taskrun() {
+                self.submit();
+            }
+            if !self.ring.completion().is_empty() {
+                return true;
+            }
+            if since.elapsed() >= time {
+                return false;
+            }
+            // Whoever waits for this CPU may be the one that asks.
+            rustix::thread::sched_yield();
         }
     }
 

@@ -1,18 +1,20 @@
-//! The thread of a CPU: takes requests from its ring, answers them, and gives the answers with the next call.
+//! The thread of a CPU, or the gatherer: takes requests from its ring, answers them, and gives the answers with the next call.
 //!
-//! Invariants: an entry is in the kernel's hands, in this thread's, or with a job; only in the first case does the kernel touch
+//! Invariants: an entry is in the kernel's hands, in this thread's, with a job, or on its way to another thread; only in the first case does the kernel touch
 //! its slot, and it does so while this thread is in a call (deferred task work). So the pages of entries in the kernel's
 //! hands can be given back between two calls.
 
 use super::aside::Aside;
 use super::entries::{Entries, Entry};
+use super::gathering::{Gathering, Wait};
 use super::memory::{Memory, Slot};
 use super::ring::{EVENT, Ring};
 use super::{Inbox, Order, Seat};
 use crate::connection::{Connection, Prepared, fail};
+use crate::pool::{Pace, pace_of};
 use crate::reply::Reply;
 use crate::request::{Operation, Request};
-use crate::wake::SharedWake;
+use crate::wake::{LOOK, PAUSE, SharedWake};
 use rustix::io::Errno as HostErrno;
 use rustix::thread::CpuSet;
 use std::io;
@@ -32,34 +34,79 @@ const IDLE: Duration = Duration::from_secs(1);
 const QUIET: Duration = Duration::from_millis(5);
 /// Between two trials to give an answer while root has turned io_uring off.
 const OFF_PAUSE: Duration = Duration::from_secs(1);
-/// Starts a thread for each CPU there is; the first takes the queues of those that may come, too.
+
+/// What the threads share.
+struct Crew {
+    /// Of each thread, by its number; the last is the gatherer's.
+    inboxes: Vec<Arc<Inbox>>,
+    /// The number of the thread whose CPU a queue is of, by queue.
+    owners: Vec<usize>,
+    memory: Arc<Memory>,
+    aside: Arc<Aside>,
+    wake: SharedWake,
+    gathering: Gathering,
+}
+
+impl Crew {
+    fn new(inboxes: Vec<Arc<Inbox>>, memory: &Arc<Memory>, aside: &Arc<Aside>) -> Self {
+        let queues = inboxes.iter().flat_map(|inbox| inbox.queues.iter()).max().copied().unwrap_or_default();
+        let mut owners = vec![0; usize::from(queues) + 1];
+        for (number, inbox) in inboxes.iter().enumerate() {
+            inbox.queues.iter().for_each(|queue| owners[usize::from(*queue)] = number);
+        }
+        let (memory, aside) = (Arc::clone(memory), Arc::clone(aside));
+        Self { inboxes, owners, memory, aside, wake: SharedWake::default(), gathering: Gathering::default() }
+    }
+
+    /// The number of the thread that is to have the entries of a queue now.
+    fn server(&self, queue: u16) -> usize {
+        match self.gathering.is_gathered() {
+            true => self.gatherer(),
+            false => self.owners.get(usize::from(queue)).copied().unwrap_or_default(),
+        }
+    }
+
+    fn gatherer(&self) -> usize {
+        self.inboxes.len() - 1
+    }
+}
+
+/// Starts a thread for each CPU there is, of which the first takes the queues of those that may come, too; and the gatherer.
 pub(super) fn start(
     memory: &Arc<Memory>,
     aside: &Arc<Aside>,
 ) -> io::Result<Vec<(Arc<Inbox>, JoinHandle<()>)>> {
     let (online, possible) = (cpus("online")?, cpus("possible")?);
-    let mut threads = Vec::new();
-    let wake = Arc::<SharedWake>::default();
+    let mut inboxes = Vec::new();
     for &cpu in &online {
         let mut queues = vec![cpu];
-        if threads.is_empty() {
+        if inboxes.is_empty() {
             queues.extend(possible.iter().filter(|queue| !online.contains(queue)));
         }
-        let inbox = Arc::new(Inbox::new(queues)?);
-        let (theirs, memory, aside) = (Arc::clone(&inbox), Arc::clone(memory), Arc::clone(aside));
-        let wake = Arc::clone(&wake);
+        inboxes.push(Arc::new(Inbox::new(queues)?));
+    }
+    inboxes.push(Arc::new(Inbox::new(Vec::new())?));
+    let crew = Arc::new(Crew::new(inboxes, memory, aside));
+    let mut threads = Vec::new();
+    for (number, inbox) in crew.inboxes.iter().enumerate() {
+        let (crew, cpu) = (Arc::clone(&crew), online.get(number).copied());
         let run = move || {
-            let mut set = CpuSet::new();
-            set.set(cpu.into());
-            // A CPU we may not run on is served from another.
-            let _ = rustix::thread::sched_setaffinity(None, &set);
+            cpu.into_iter().for_each(bind);
             if let Ok(ring) = Ring::new() {
-                Thread::new(ring, theirs, memory, aside, wake).run();
+                Thread::new(ring, number, crew).run();
             }
         };
-        threads.push((inbox, std::thread::Builder::new().name(format!("weald-cpu{cpu}")).spawn(run)?));
+        let name = cpu.map_or_else(|| "weald-rings".to_owned(), |cpu| format!("weald-cpu{cpu}"));
+        threads.push((Arc::clone(inbox), std::thread::Builder::new().name(name).spawn(run)?));
     }
     Ok(threads)
+}
+
+fn bind(cpu: u16) {
+    let mut set = CpuSet::new();
+    set.set(cpu.into());
+    // A CPU we may not run on is served from another.
+    let _ = rustix::thread::sched_setaffinity(None, &set);
 }
 
 /// Reads a list like `0-3,8`.
@@ -79,36 +126,28 @@ fn parse_cpus(text: &str) -> Option<Vec<u16>> {
 
 struct Thread {
     ring: Ring,
+    number: usize,
     inbox: Arc<Inbox>,
-    memory: Arc<Memory>,
-    aside: Arc<Aside>,
+    crew: Arc<Crew>,
     entries: Entries,
     /// Slots of the process before that had no request, until all of its mount is settled.
     parked: Vec<(Arc<Seat>, Slot)>,
     reply: Reply,
-    wake: Arc<SharedWake>,
     /// Pages were used since they were given back.
     is_used: bool,
     is_stopping: bool,
 }
 
 impl Thread {
-    fn new(
-        ring: Ring,
-        inbox: Arc<Inbox>,
-        memory: Arc<Memory>,
-        aside: Arc<Aside>,
-        wake: Arc<SharedWake>,
-    ) -> Self {
+    fn new(ring: Ring, number: usize, crew: Arc<Crew>) -> Self {
         Self {
             ring,
-            inbox,
-            memory,
-            aside,
+            number,
+            inbox: Arc::clone(&crew.inboxes[number]),
+            crew,
             entries: Entries::default(),
             parked: Vec::new(),
             reply: Reply::default(),
-            wake,
             is_used: false,
             is_stopping: false,
         }
@@ -116,19 +155,33 @@ impl Thread {
 
     fn run(&mut self) {
         self.ring.watch(self.inbox.event.as_fd());
+        if self.is_gatherer() {
+            self.crew.gathering.allow();
+        }
         let mut completed = Vec::new();
         let mut is_quiet = false;
         while !(self.is_stopping && is_quiet && self.entries.are_done()) {
-            let patience = self.wake.patience().or(self.is_used.then_some(IDLE));
-            let patience = if self.is_stopping { Some(QUIET) } else { patience };
             let since = Instant::now();
-            self.wake.waits();
-            if self.ring.wait(patience).is_err() {
+            // Whoever asked what is answered now has asked nothing more.
+            let was_waiting = self.ring.has_more();
+            self.crew.wake.waits();
+            let is_found = self.is_looking() && self.ring.look(LOOK);
+            if !is_found && self.ring.wait(self.patience()).is_err() {
                 return;
             }
             self.ring.completed(&mut completed);
             is_quiet = completed.is_empty();
-            self.wake.waited(!is_quiet);
+            let time = self.crew.wake.waited(!is_quiet, is_found);
+            let wait = if was_waiting || completed.len() > 1 { Wait::None } else { Wait::For(time) };
+            match (is_quiet, self.is_gatherer()) {
+                (true, true) => self.crew.gathering.end(),
+                (true, false) => {}
+                (false, true) => self.crew.gathering.came_to_gatherer(wait, is_found),
+                (false, false) if self.crew.gathering.came(wait) => {
+                    self.crew.inboxes[self.crew.gatherer()].wake();
+                }
+                (false, false) => {}
+            }
             if is_quiet && since.elapsed() >= IDLE {
                 self.give_pages_back();
             }
@@ -136,6 +189,26 @@ impl Thread {
                 self.completed(about, result);
             }
         }
+    }
+
+    fn is_gatherer(&self) -> bool {
+        self.number == self.crew.gatherer()
+    }
+
+    fn is_looking(&self) -> bool {
+        self.is_gatherer() && !self.is_stopping && self.crew.gathering.is_gathered()
+    }
+
+    /// How long to wait for a completion at most.
+    fn patience(&self) -> Option<Duration> {
+        let of_run = match (self.crew.gathering.is_gathered(), self.is_gatherer()) {
+            _ if self.is_stopping => Some(QUIET),
+            (true, true) => Some(PAUSE),
+            // The gatherer learns when the run is over.
+            (true, false) => None,
+            (false, _) => self.crew.wake.patience(),
+        };
+        of_run.or(self.is_used.then_some(IDLE))
     }
 
     fn completed(&mut self, about: u64, result: i32) {
@@ -157,6 +230,7 @@ impl Thread {
                 Order::Waits(index) => {
                     self.entries.get(index).into_iter().for_each(|entry| entry.waits = true);
                 }
+                Order::Take(entry) => self.take(entry),
                 Order::Stop => self.is_stopping = true,
             }
         }
@@ -172,7 +246,7 @@ impl Thread {
     /// Gives the kernel one more entry.
     fn register(&mut self, seat: &Arc<Seat>, queue: u16) {
         // With all slots taken, those the mount has must do.
-        let Some(slot) = self.memory.take(seat.connection.mount_id(), queue) else { return };
+        let Some(slot) = self.crew.memory.take(seat.connection.mount_id(), queue) else { return };
         let index = self.entries.insert(Entry::new(seat, queue));
         self.ring.register(seat.connection.transport().descriptor(), queue, &slot, index as u64);
         if let Some(entry) = self.entries.get(index) {
@@ -203,7 +277,7 @@ impl Thread {
             slot.put(self.reply.fail(slot.commit_id(), Errno::Io));
             return self.commit(index, slot);
         }
-        match answer(&seat.connection, &mut slot, &mut self.reply) {
+        match answer(&seat.connection, &mut slot, &mut self.reply, &self.crew.gathering) {
             Answered::Done => self.commit(index, slot),
             Answered::Wants(way) => self.send_aside(index, slot, seat, way),
         }
@@ -252,7 +326,7 @@ impl Thread {
     fn commit_later(&mut self, index: usize) {
         let Some(slot) = self.entries.get(index).and_then(|entry| entry.slot.take()) else { return };
         let inbox = Arc::clone(&self.inbox);
-        self.aside.run(Box::new(move || {
+        self.crew.aside.run(Box::new(move || {
             std::thread::sleep(OFF_PAUSE);
             inbox.send(Order::Commit(index, slot));
         }));
@@ -260,14 +334,32 @@ impl Thread {
 
     fn commit(&mut self, index: usize, slot: Slot) {
         let Some(entry) = self.entries.get(index) else { return };
-        let (seat, queue, id) = (Arc::clone(&entry.seat), entry.queue, slot.commit_id());
         entry.waits = false;
         entry.slot = Some(slot);
+        let server = self.crew.server(entry.queue);
+        if self.is_stopping || server == self.number {
+            return self.commit_here(index);
+        }
+        if let Some(entry) = self.entries.remove(index) {
+            self.crew.inboxes[server].send(Order::Take(entry));
+        }
+    }
+
+    /// An entry of another thread's, with an answer, is this one's from now on.
+    fn take(&mut self, entry: Entry) {
+        self.is_used = true;
+        let index = self.entries.insert(entry);
+        self.commit_here(index);
+    }
+
+    fn commit_here(&mut self, index: usize) {
         if self.is_stopping {
             // The process that goes on tells the kernel, which would answer with the next request.
             return;
         }
-        self.ring.commit(seat.connection.transport().descriptor(), queue, id, index as u64);
+        let Some(Entry { seat, queue, slot: Some(slot), .. }) = self.entries.get(index) else { return };
+        let (device, id) = (seat.connection.transport().descriptor(), slot.commit_id());
+        self.ring.commit(device, *queue, id, index as u64);
     }
 
     fn send_aside(&mut self, index: usize, mut slot: Slot, seat: Arc<Seat>, way: Way) {
@@ -275,7 +367,7 @@ impl Thread {
             self.register(&seat, queue);
         }
         let inbox = Arc::clone(&self.inbox);
-        self.aside.run(Box::new(move || {
+        self.crew.aside.run(Box::new(move || {
             answer_aside(&seat.connection, &mut slot, way, || inbox.send(Order::Waits(index)));
             inbox.send(Order::Commit(index, slot));
         }));
@@ -336,10 +428,16 @@ enum Answered {
 }
 
 /// Answers the request in a slot, unless that may take long.
-fn answer(connection: &Connection, slot: &mut Slot, reply: &mut Reply) -> Answered {
+fn answer(connection: &Connection, slot: &mut Slot, reply: &mut Reply, gathering: &Gathering) -> Answered {
     let prepared = match Request::decode(slot.message()) {
         Ok(request) if is_slow(&request.operation) => return Answered::Wants(Way::Slow),
-        Ok(request) => connection.prepare(&request, reply),
+        Ok(request) => {
+            if pace_of(&request.operation) == Pace::Unsure {
+                // Others are not to wait for it more than they must.
+                gathering.spread();
+            }
+            connection.prepare(&request, reply)
+        }
         Err(malformed) => connection.prepare_refusal(malformed, reply),
     };
     match prepared {
