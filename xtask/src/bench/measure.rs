@@ -38,6 +38,12 @@ impl Sample {
         (sorted[0], sorted[sorted.len() - 1])
     }
 
+    /// The value that a quarter is below; none of fewer than five.
+    pub(crate) fn lower_quarter(&self) -> Option<f64> {
+        let sorted = self.sorted();
+        (sorted.len() >= 5).then(|| sorted[sorted.len() / 4])
+    }
+
     fn sorted(&self) -> Vec<f64> {
         let mut sorted = self.values.clone();
         sorted.sort_by(f64::total_cmp);
@@ -165,6 +171,8 @@ mod tests {
         assert_eq!(sample(&[4.0, 1.0, 2.0, 3.0]).median(), 2.5);
         assert_eq!(sample(&[4.0, 1.0, 2.0]).spread(), (1.0, 4.0));
         assert!(Sample::new(vec![]).is_err());
+        assert_eq!(sample(&[4.0, 1.0, 2.0, 3.0]).lower_quarter(), None);
+        assert_eq!(sample(&[7.0, 6.0, 5.0, 4.0, 3.0, 2.0, 1.0]).lower_quarter(), Some(2.0));
     }
 
     #[test]

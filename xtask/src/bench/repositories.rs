@@ -155,7 +155,8 @@ fn commit(dir: &Path) -> Result<()> {
     };
     git(&["init", "--quiet", "--initial-branch=main"])?;
     git(&["add", "--force", "--all"])?;
-    git(&["commit", "--quiet", "--message=import"])?;
+    // A clean-up in the background would have the one below refused.
+    git(&["-c", "maintenance.auto=false", "commit", "--quiet", "--message=import"])?;
     git(&["gc", "--quiet", "--prune=now"])
 }
 

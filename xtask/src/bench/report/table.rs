@@ -67,7 +67,7 @@ fn none() -> String {
 
 /// The median alone.
 fn short(summary: &Summary, unit: &str) -> String {
-    Summary { median: summary.median, low: summary.median, high: summary.median }.text(unit)
+    Summary { low: summary.median, high: summary.median, ..summary.clone() }.text(unit)
 }
 
 /// One column for each file system, in the order they are first named.

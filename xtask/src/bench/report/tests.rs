@@ -46,7 +46,13 @@ fn a_target_below_what_the_kernel_takes_by_itself_is_out_of_reach() {
     assert_eq!(with_hollow(150.0, 170.0).0, Some(Reached::No));
     let mut noisy = line("churn", "work", 150.0);
     noisy.hollow = Some(summary(&[105.0, 120.0, 190.0]));
-    assert_eq!(noisy.reached(), Some(Reached::No), "the quickest run came there");
+    assert_eq!(noisy.reached(), Some(Reached::No), "the quickest run of few came there");
+    noisy.weald = summary(&[150.0; 6]);
+    noisy.peers[0].1 = summary(&[100.0; 6]);
+    noisy.hollow = Some(summary(&[105.0, 112.0, 120.0, 120.0, 120.0, 120.0]));
+    assert_eq!(noisy.reached(), Some(Reached::OutOfReach), "one run of many came there");
+    noisy.hollow = Some(summary(&[105.0, 109.0, 120.0, 120.0, 120.0, 120.0]));
+    assert_eq!(noisy.reached(), Some(Reached::No), "a quarter came there");
     // As odd as it may be.
     assert_eq!(with_hollow(105.0, 120.0).0, Some(Reached::Yes));
     assert_eq!(line("churn", "work", 150.0).reached(), Some(Reached::No));

@@ -188,7 +188,7 @@ pub(super) fn churn_in(bench: &Bench, weald: &Weald, most: [f64; 2], by: &By) ->
     let mut unlinks: [Vec<Duration>; 3] = Default::default();
     let [our_unlinks, native_unlinks, hollow_unlinks] = &mut unlinks;
     let created = with_hollow(
-        bench.scale.runs,
+        2 * bench.scale.runs,
         |_| created_then_unlinked(&ours, our_unlinks),
         |_| created_then_unlinked(&native, native_unlinks),
         on_hollow.map(|paths| move |_| created_then_unlinked(&paths, hollow_unlinks)),
