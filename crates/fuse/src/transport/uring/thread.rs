@@ -1,8 +1,8 @@
 //! The thread of a CPU, or the gatherer: takes requests from its ring, answers them, and gives the answers with the next call.
 //!
-//! Invariants: an entry is in the kernel's hands, in this thread's, with a job, or on its way to another thread; only in the first case does the kernel touch
-//! its slot, and it does so while this thread is in a call (deferred task work). So the pages of entries in the kernel's
-//! hands can be given back between two calls.
+//! Invariants: an entry is in the kernel's hands, in this thread's, with a job, or on its way to another thread; only in the
+//! first case does the kernel touch its slot, and it does so while this thread is in a call (deferred task work). So the pages
+//! of entries in the kernel's hands can be given back between two calls.
 
 use super::aside::Aside;
 use super::entries::{Entries, Entry};
