@@ -81,9 +81,7 @@ pub(crate) fn profile(words: &[&str]) -> Result<()> {
 
 /// A search in a workspace of which nothing is in any cache.
 fn cold_rg(bench: &Bench, weald: &Weald, record: Record) -> Result<()> {
-    weald.run(&["create", text(&bench.repositories.medium.path)?, "ws"])?;
-    // Its content pack is there.
-    weald.settled_bytes()?;
+    weald.create(text(&bench.repositories.medium.path)?, "ws")?;
     let root = weald.path("ws");
     for _ in 0..ROUNDS {
         weald.forget()?;

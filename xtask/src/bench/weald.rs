@@ -65,6 +65,12 @@ impl Weald {
         Ok(mounts_below(&self.mounts)?.len())
     }
 
+    /// Makes a workspace, and waits until its content was copied into packs: what is measured next has no such work beside it.
+    pub(super) fn create(&self, source: &str, name: &str) -> Result<()> {
+        self.run(&["create", source, name])?;
+        self.settled_bytes().map(drop)
+    }
+
     /// Ends the daemon, drops what the kernel has cached, and starts it again: nothing is known any more.
     pub(super) fn forget(&self) -> Result<()> {
         let mounted = self.mounted()?;

@@ -31,7 +31,7 @@ pub(super) fn rounds(bench: &Bench) -> Result<Vec<Measured>> {
         return Ok(Vec::new());
     };
     let weald = bench.weald("agents")?;
-    weald.run(&["create", text(&repository.path)?, "base"])?;
+    weald.create(text(&repository.path)?, "base")?;
     shell(&weald.path("base"), BUILD)?;
     let before = weald.disk_bytes()?;
     let ours = all(bench.scale.workspaces, &|number| {
@@ -83,7 +83,7 @@ pub(super) fn fork_of_built(bench: &Bench) -> Result<Vec<Measured>> {
         return Ok(Vec::new());
     };
     let weald = bench.weald("fork-built")?;
-    weald.run(&["create", text(&repository.path)?, "built"])?;
+    weald.create(text(&repository.path)?, "built")?;
     shell(&weald.path("built"), ALL)?;
     let native = native_tree(repository, &bench.disk.path().join("built"))?;
     // The tree without what is built in it, which knows where it was built.

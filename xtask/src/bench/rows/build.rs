@@ -49,7 +49,7 @@ pub(super) fn history_cost(bench: &Bench) -> Result<Vec<Measured>> {
         return Ok(Vec::new());
     };
     let weald = bench.weald("history-cost")?;
-    weald.run(&["create", text(&repository.path)?, "ws"])?;
+    weald.create(text(&repository.path)?, "ws")?;
     weald.run(&["config", "snapshots.every", "10s"])?;
     weald.run(&["config", "snapshots.quiet", "10s"])?;
     let tree = weald.path("ws");
@@ -89,7 +89,7 @@ pub(super) fn cargo_again(bench: &Bench) -> Result<Vec<Measured>> {
     let (package, title) = cargo_package(bench)?;
     let repository = &bench.repositories.own;
     let weald = bench.weald("cargo-again")?;
-    weald.run(&["create", text(&repository.path)?, "built"])?;
+    weald.create(text(&repository.path)?, "built")?;
     let native = native_tree(repository, &bench.disk.path().join("worktree"))?;
     let hollow = Hollow::start(bench, "cargo-again", Kind { tree: Some(&native), ..Kind::default() })?;
     let trees = [&weald.path("built"), &native];
@@ -157,7 +157,7 @@ fn both(
     let weald = bench.weald("build")?;
     let name =
         repository.path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-    weald.run(&["create", text(&repository.path)?, &name])?;
+    weald.create(text(&repository.path)?, &name)?;
     let ours = weald.path(&name);
     let native = native_tree(repository, &bench.disk.path().join("worktree"))?;
     let hollow = Hollow::start(bench, "build", Kind { tree: Some(&native), ..Kind::default() })?;

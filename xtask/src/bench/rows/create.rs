@@ -16,7 +16,7 @@ pub(super) fn known_commit(bench: &Bench) -> Result<Vec<Measured>> {
     let mut rows = Vec::new();
     for repository in bench.repositories() {
         let source = text(&repository.path)?;
-        weald.run(&["create", source, "first"])?;
+        weald.create(source, "first")?;
         let tree = bench.disk.path().join("worktree");
         let (ours, native) = in_turn(
             bench.scale.runs,

@@ -71,7 +71,7 @@ pub(super) fn all(bench: &Bench) -> Result<Vec<Measured>> {
 /// A home with so many, one of which is only there to be forked.
 fn crowd(bench: &Bench, name: &str, count: usize) -> Result<Weald> {
     let weald = bench.weald(name)?;
-    weald.run(&["create", text(&bench.repositories.medium.path)?, "base"])?;
+    weald.create(text(&bench.repositories.medium.path)?, "base")?;
     weald.run(&["fork", "base", "ws", "--count", &(count - 1).to_string()])?;
     weald.wait_mounted(count)?;
     Ok(weald)

@@ -16,8 +16,8 @@ const FORKS_MB_MAX: f64 = 1.0;
 pub(super) fn time(bench: &Bench) -> Result<Vec<Measured>> {
     let weald = bench.weald("fork")?;
     let source = text(&bench.repositories.medium.path)?;
-    weald.run(&["create", source, "empty"])?;
-    weald.run(&["create", source, "full"])?;
+    weald.create(source, "empty")?;
+    weald.create(source, "full")?;
     let (files, bytes) = (bench.scale.private_files, bench.scale.private_file_bytes);
     create_all(&many_paths(&weald.path("full").join("private"), files)?, bytes)?;
     // One of each before, so that no side pays for what both need once.
@@ -37,7 +37,7 @@ pub(super) fn time(bench: &Bench) -> Result<Vec<Measured>> {
 pub(super) fn disk(bench: &Bench) -> Result<Vec<Measured>> {
     let weald = bench.weald("fork-disk")?;
     let repository = bench.largest();
-    weald.run(&["create", text(&repository.path)?, "ws"])?;
+    weald.create(text(&repository.path)?, "ws")?;
     let before = weald.disk_bytes()?;
     weald.run(&["fork", "ws", "fork", "--count", &FORKS.to_string()])?;
     let megabytes = (weald.disk_bytes()? - before) / 1e6;

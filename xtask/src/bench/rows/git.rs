@@ -34,7 +34,7 @@ pub(super) fn status(bench: &Bench) -> Result<Vec<Measured>> {
     for (at, repository) in bench.repositories().into_iter().enumerate() {
         let source = text(&repository.path)?;
         let (ws, tree) = (weald.path("ws"), bench.disk.path().join("worktree"));
-        weald.run(&["create", source, "ws"])?;
+        weald.create(source, "ws")?;
         native_tree(repository, &tree)?;
         for root in [&ws, &tree] {
             touch_some(root, repository, CHANGED)?;

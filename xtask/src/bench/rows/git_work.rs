@@ -22,7 +22,7 @@ const FILES: usize = 1_000;
 pub(super) fn many_files(bench: &Bench) -> Result<Vec<Measured>> {
     let weald = bench.weald("git-work")?;
     let repository = bench.largest();
-    weald.run(&["create", text(&repository.path)?, "ws"])?;
+    weald.create(text(&repository.path)?, "ws")?;
     let ours = weald.path("ws");
     let native = native_tree(repository, &bench.disk.path().join("worktree"))?;
     let runs = bench.scale.runs;

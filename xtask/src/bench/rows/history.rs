@@ -39,7 +39,7 @@ pub(super) fn snapshot(bench: &Bench) -> Result<Vec<Measured>> {
     let weald = bench.weald("snapshot")?;
     let empty = bench.dir("snapshot/source")?;
     weald.run(&["create", text(&empty)?, "small"])?;
-    weald.run(&["create", text(&bench.repositories.medium.path)?, "full"])?;
+    weald.create(text(&bench.repositories.medium.path)?, "full")?;
     create_all(&many_paths(&weald.path("small").join("private"), 10)?, SMALL_FILE_BYTES)?;
     let (files, bytes) = (bench.scale.private_files, bench.scale.private_file_bytes);
     create_all(&many_paths(&weald.path("full").join("private"), files)?, bytes)?;
@@ -61,7 +61,7 @@ pub(super) fn snapshot(bench: &Bench) -> Result<Vec<Measured>> {
 pub(super) fn restore(bench: &Bench) -> Result<Vec<Measured>> {
     let weald = bench.weald("restore")?;
     let repository = bench.largest();
-    weald.run(&["create", text(&repository.path)?, "ws"])?;
+    weald.create(text(&repository.path)?, "ws")?;
     let root = weald.path("ws");
     let files = repository.files.iter().map(|file| root.join(file));
     let is_file = |path: &PathBuf| path.symlink_metadata().is_ok_and(|meta| meta.is_file());
@@ -93,7 +93,7 @@ pub(super) fn restore(bench: &Bench) -> Result<Vec<Measured>> {
 /// Many snapshots of one workspace.
 pub(super) fn many(bench: &Bench) -> Result<Vec<Measured>> {
     let weald = bench.weald("snapshots")?;
-    weald.run(&["create", text(&bench.repositories.medium.path)?, "ws"])?;
+    weald.create(text(&bench.repositories.medium.path)?, "ws")?;
     let touched = weald.path("ws").join("touched");
     for number in 0..bench.scale.snapshots {
         append(&touched, number)?;

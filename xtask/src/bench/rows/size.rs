@@ -31,6 +31,7 @@ pub(super) fn generated(bench: &Bench) -> Result<Vec<Measured>> {
     let first = weald.run(&["create", source, "first"])?;
     let tree = bench.disk.path().join("worktree");
     let native_create = timed(|| native_tree(&repository, &tree).map(drop))?;
+    weald.settled_bytes()?;
     // Else each create waits for a million files of the worktree with its first sync.
     output(&mut command::<&str>("sync", &[]))?;
     let runs = bench.scale.runs;

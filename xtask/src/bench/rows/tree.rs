@@ -52,13 +52,11 @@ pub(super) fn cold_in(bench: &Bench, weald: &Weald, works: &[ColdWork], by: &By)
     let mut rows = Vec::new();
     for (index, repository) in bench.repositories().into_iter().enumerate() {
         let name = format!("cold-{index}");
-        weald.run(&["create", text(&repository.path)?, &name])?;
+        weald.create(text(&repository.path)?, &name)?;
         let (ours, native) =
             (weald.path(&name), native_tree(repository, &bench.disk.path().join("worktree"))?);
         let kind = Kind { tree: Some(&native), over_io_uring: by.over_io_uring, ..Kind::default() };
         let mut hollow = Hollow::start(bench, &name, kind)?;
-        // Its content pack is there.
-        weald.settled_bytes()?;
         for ((title, work), most) in works.iter().zip(COLD_RATIO_MAX) {
             let on_hollow = hollow.as_mut().map(|hollow| {
                 |_| {
@@ -92,7 +90,7 @@ pub(super) fn warm(bench: &Bench) -> Result<Vec<Measured>> {
     let mut rows = Vec::new();
     for (index, repository) in bench.repositories().into_iter().enumerate() {
         let name = format!("ws-{index}");
-        weald.run(&["create", text(&repository.path)?, &name])?;
+        weald.create(text(&repository.path)?, &name)?;
         let native = native_tree(repository, &bench.disk.path().join("worktree"))?;
         rows.extend(warm_rows(bench, &weald, &name, repository, &native)?);
         remove_native_tree(repository, &native)?;
@@ -177,7 +175,7 @@ pub(super) struct By {
 
 /// The same in a home whose mounts are served that way.
 pub(super) fn churn_in(bench: &Bench, weald: &Weald, most: [f64; 2], by: &By) -> Result<Vec<Measured>> {
-    weald.run(&["create", text(&bench.repositories.medium.path)?, "churn"])?;
+    weald.create(text(&bench.repositories.medium.path)?, "churn")?;
     let files = bench.scale.churned_files;
     let ours = many_paths(&weald.path("churn").join("many"), files)?;
     let native = many_paths(&bench.dir("churn-native")?, files)?;
