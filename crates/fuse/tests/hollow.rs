@@ -85,6 +85,9 @@ fn work(root: &Path) {
         file.write_all_at(&[at as u8; 4096], at * 4096).unwrap();
     }
     file.sync_all().unwrap();
+    for at in [0, 9 * 4096] {
+        assert_eq!(rustix::fs::seek(&file, rustix::fs::SeekFrom::Data(at)), Ok(at));
+    }
     fs::write(root.join("stream"), vec![3; 5 << 20]).unwrap();
     symlink("blocks", root.join("link")).unwrap();
     fs::rename(root.join("stream"), root.join("many/stream")).unwrap();

@@ -103,6 +103,17 @@ impl Hollow {
         Ok(())
     }
 
+    /// Where data or a hole is: a file has but the one at its end (lseek(2)). `grep` asks for one in each larger file.
+    fn seek(&self, node: u64, offset: u64, whence: u32) -> Result<u64> {
+        const SEEK_HOLE: u32 = 4;
+        let size = self.look().attr(node)?.size;
+        match (offset < size, whence == SEEK_HOLE) {
+            (false, _) => Err(Errno::NoAddress),
+            (true, true) => Ok(size),
+            (true, false) => Ok(offset),
+        }
+    }
+
     fn sync(&self) -> Result<()> {
         self.durable.as_ref().map_or(Ok(()), |durable| durable.sync().map_err(|_| Errno::Io))
     }
@@ -134,6 +145,7 @@ impl Handler for Hollow {
             | Operation::Create { .. }
             | Operation::Symlink { .. }
             | Operation::Link { .. } => self.answer_change(request, reply)?,
+            Operation::Lseek { offset, whence } => reply.u64(self.seek(node, offset, whence)?),
             Operation::Fsync { .. } | Operation::Fsyncdir { .. } | Operation::Syncfs => self.sync()?,
             // Not ENOSYS, after which the kernel would ask no more.
             Operation::Getxattr { .. } => return Err(Errno::NoData),
