@@ -2,6 +2,7 @@
 
 use super::{Bench, Measured, Target, beside, native_tree, remove_native_tree, text};
 use crate::bench::measure::{in_turn, timed};
+use crate::run::{command, output};
 use anyhow::Result;
 
 /// Longest time of a create on a commit seen before, in milliseconds.
@@ -18,16 +19,20 @@ pub(super) fn known_commit(bench: &Bench) -> Result<Vec<Measured>> {
         let source = text(&repository.path)?;
         weald.create(source, "first")?;
         let tree = bench.disk.path().join("worktree");
+        // Both differ much from run to run.
+        let runs = 2 * bench.scale.runs;
         let (ours, native) = in_turn(
-            bench.scale.runs,
+            runs,
             |round| weald.run(&["create", source, &format!("next-{round}")]),
             |_| {
                 let took = timed(|| native_tree(repository, &tree).map(drop))?;
                 remove_native_tree(repository, &tree)?;
+                // What it left to be written is not written beside the next one.
+                output(&mut command::<&str>("sync", &[]))?;
                 Ok(took)
             },
         )?;
-        for round in 0..bench.scale.runs {
+        for round in 0..runs {
             weald.run(&["remove", "--force", &format!("next-{round}")])?;
         }
         weald.run(&["remove", "--force", "first"])?;

@@ -1,8 +1,9 @@
 //! `npm ci`: tens of thousands of small files made at once, from a cache that is filled beforehand.
 
-use super::{Bench, EXT4, Measured, Target, beside, text};
+use super::{Bench, Measured, over_hollow, text};
 use crate::bench::disk::PLACE;
-use crate::bench::measure::{in_turn, timed};
+use crate::bench::hollow::{Hollow, Kind};
+use crate::bench::measure::{timed, with_hollow};
 use crate::run::{command, output, show};
 use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
@@ -28,8 +29,11 @@ pub(super) fn npm(bench: &Bench) -> Result<Vec<Measured>> {
     let weald = bench.weald("npm")?;
     weald.run(&["create", text(&project)?, "ws"])?;
     let native = bench.dir("npm-native")?;
-    for file in ["package.json", "package-lock.json"] {
-        std::fs::copy(project.join(file), native.join(file))?;
+    let hollow = Hollow::start(bench, "npm", Kind::default())?;
+    for tree in [Some(native.as_path()), hollow.as_ref().map(Hollow::path)].into_iter().flatten() {
+        for file in ["package.json", "package-lock.json"] {
+            std::fs::copy(project.join(file), tree.join(file))?;
+        }
     }
     let ours = weald.path("ws");
     let install = |root: &Path| {
@@ -40,10 +44,11 @@ pub(super) fn npm(bench: &Bench) -> Result<Vec<Measured>> {
     };
     // Once before: what npm itself needs is in the caches then.
     install(&native)?;
-    let (weald, ext4) = in_turn(bench.scale.build_runs, |_| install(&ours), |_| install(&native))?;
+    let on_hollow = hollow.as_ref().map(|hollow| |_| install(hollow.path()));
+    let sides = with_hollow(bench.scale.runs, |_| install(&ours), |_| install(&native), on_hollow)?;
     let packages = packages(&project)?;
     let what = format!("npm ci --offline, {packages} packages");
-    Ok(vec![beside(what, weald, EXT4, ext4, Target::Ratio(RATIO_MAX))])
+    Ok(vec![over_hollow(what, sides, RATIO_MAX)])
 }
 
 /// The project with its lock file, and a cache with all it names; both are made once and kept.
