@@ -24,21 +24,25 @@ const NOT_BEGUN: [i32; 3] = [125, 14, 4];
 /// The parameter set to Y, and put back.
 struct Enabled {
     before: String,
+    /// The parameter's file, locked: one test at a time.
     _alone: File,
 }
 
 impl Enabled {
     fn new() -> Option<Self> {
-        let alone = File::create(std::env::temp_dir().join("weald-test-io-uring.lock")).ok()?;
-        rustix::fs::flock(&alone, FlockOperation::LockExclusive).ok()?;
-        let before = fs::read_to_string(PARAMETER).ok();
-        match before.filter(|_| fs::write(PARAMETER, "Y").is_ok()) {
-            Some(before) => Some(Self { before, _alone: alone }),
-            None => {
-                println!("not tested: {PARAMETER} cannot be set here");
-                None
-            }
+        let enabled = Self::set().ok();
+        if enabled.is_none() {
+            println!("not tested: {PARAMETER} cannot be set here");
         }
+        enabled
+    }
+
+    fn set() -> io::Result<Self> {
+        let alone = File::open(PARAMETER)?;
+        rustix::fs::flock(&alone, FlockOperation::LockExclusive)?;
+        let before = fs::read_to_string(PARAMETER)?;
+        fs::write(PARAMETER, "Y")?;
+        Ok(Self { before, _alone: alone })
     }
 }
 
