@@ -12,6 +12,7 @@ mod tree;
 
 use common::Scene;
 use hollow::Hollow;
+use rustix::fs::{SeekFrom, seek};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Write;
@@ -86,8 +87,9 @@ fn work(root: &Path) {
     }
     file.sync_all().unwrap();
     for at in [0, 9 * 4096] {
-        assert_eq!(rustix::fs::seek(&file, rustix::fs::SeekFrom::Data(at)), Ok(at));
+        assert_eq!(seek(&file, SeekFrom::Data(at)), Ok(at));
     }
+    assert_eq!(seek(&file, SeekFrom::Hole(9 * 4096)), Ok(10 * 4096));
     fs::write(root.join("stream"), vec![3; 5 << 20]).unwrap();
     symlink("blocks", root.join("link")).unwrap();
     fs::rename(root.join("stream"), root.join("many/stream")).unwrap();
