@@ -19,6 +19,7 @@ mod rows;
 #[path = "../../crates/testkit/src/server.rs"]
 #[allow(dead_code, unreachable_pub, reason = "the server of the tests, which use all of it")]
 mod server;
+mod setting;
 pub(crate) mod weald;
 
 pub(crate) use profile::profile;
@@ -47,6 +48,7 @@ const PROGRAMS: &[Packaged] = &[
     ("find", "findutils"),
     ("mkfs.ext4", "e2fsprogs"),
     ("losetup", "mount"),
+    ("setsid", "util-linux"),
     ("sqlite3", "sqlite3"),
     ("node", "nodejs"),
     ("npm", "npm"),

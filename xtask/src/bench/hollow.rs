@@ -42,7 +42,8 @@ impl Hollow {
             return Ok(None);
         }
         let mount = bench.dir(&format!("hollow/{name}"))?;
-        let mut program = command(target().join("release/examples/hollow"), &[&mount]);
+        // A session of its own, as the daemon has: the kernel may give each session a share of the processors.
+        let mut program = command("setsid", &[target().join("release/examples/hollow"), mount.clone()]);
         if let Some(tree) = kind.tree {
             program.arg("--tree").arg(tree);
         }

@@ -22,6 +22,7 @@ pub fn environment() -> Checkup {
         ordinary_user(&mut chart);
     }
     limits(&mut chart);
+    processors(&mut chart);
     git(&mut chart);
     chart.finish()
 }
@@ -97,6 +98,39 @@ fn limits(chart: &mut Chart) {
     }
 }
 
+/// Where each session has its own share of the processors (sched(7), "The autogroup feature"), the daemon waits for its turn beside
+/// whole sessions, and who asks it waits with it: measured in docs/decisions/0030. In a control group with a share of its own there
+/// are no such sessions.
+fn processors(chart: &mut Chart) {
+    chart.looked();
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let has_share = |group: &Path| group.join("cpu.weight").exists();
+    if read("/proc/sys/kernel/sched_autogroup_enabled").trim() == "1"
+        && !is_in_cpu_group(&read("/proc/self/cgroup"), has_share)
+    {
+        chart.note(
+            "environment",
+            Severity::Note,
+            "kernel.sched_autogroup_enabled is 1: while other sessions keep the processors busy, making files can take three times as \
+             long as without it",
+            "sudo sysctl kernel.sched_autogroup_enabled=0, then weald daemon restart",
+        );
+    }
+}
+
+/// Whether processes with this `/proc/self/cgroup` (cgroups(7)) share the processors by control groups. `has_share` is asked of
+/// directories of version 2.
+fn is_in_cpu_group(text: &str, has_share: impl Fn(&Path) -> bool) -> bool {
+    text.lines().any(|line| {
+        let mut fields = line.splitn(3, ':').skip(1);
+        let (controllers, path) = (fields.next().unwrap_or_default(), fields.next().unwrap_or("/"));
+        match controllers {
+            "" => Path::new("/sys/fs/cgroup").join(path.trim_start_matches('/')).ancestors().any(&has_share),
+            listed => listed.split(',').any(|controller| controller == "cpu") && path != "/",
+        }
+    })
+}
+
 fn git(chart: &mut Chart) {
     chart.looked();
     let said = Command::new("git").arg("--version").output();
@@ -130,6 +164,18 @@ fn version(text: &str) -> Option<(u32, u32)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn control_groups_that_share_the_processors_are_known() {
+        let shares = |text, group: &str| is_in_cpu_group(text, |asked| asked == Path::new(group));
+        assert!(!shares("0::/\n", "none"));
+        assert!(!shares("0::/user.slice/session\n", "none"));
+        assert!(shares("0::/user.slice/session\n", "/sys/fs/cgroup/user.slice"));
+        assert!(shares("0::/\n", "/sys/fs/cgroup"), "a container sees its own group as the root");
+        assert!(!shares("4:memory:/a\n1:cpu,cpuacct:/\n", "none"));
+        assert!(shares("4:memory:/\n1:cpu,cpuacct:/docker/1\n", "none"));
+        assert!(!shares("2:cpuset:/a\n", "none"), "which processors, not how much of them");
+    }
 
     #[test]
     fn versions_of_git_are_read() {

@@ -4,6 +4,7 @@ use super::{Bench, Measured, over_hollow, text};
 use crate::bench::disk::PLACE;
 use crate::bench::hollow::{Hollow, Kind};
 use crate::bench::measure::{timed, with_hollow};
+use crate::bench::setting::Setting;
 use crate::run::{command, output, show};
 use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
@@ -23,13 +24,32 @@ const PROJECT: &str = r#"{
 }
 "#;
 
-/// Beside ext4; `node_modules` is removed before each.
+/// Whether each session has its own share of the processors (sched(7), "The autogroup feature").
+const AUTOGROUP: &str = "/proc/sys/kernel/sched_autogroup_enabled";
+
+/// Beside ext4; and once more with all programs as equals where sessions are not, since the daemon is in another session than who asks it.
 pub(super) fn npm(bench: &Bench) -> Result<Vec<Measured>> {
-    let (project, cache) = prepared()?;
-    let weald = bench.weald("npm")?;
-    weald.run(&["create", text(&project)?, "ws"])?;
-    let native = bench.dir("npm-native")?;
-    let hollow = Hollow::start(bench, "npm", Kind::default())?;
+    let prepared = prepared()?;
+    let what = format!("npm ci --offline, {} packages", packages(&prepared.0)?);
+    let mut rows = vec![installs(bench, "npm", &prepared, what.clone())?];
+    if std::fs::read_to_string(AUTOGROUP).is_ok_and(|text| text.trim() == "1") {
+        let _off = Setting::set(AUTOGROUP, "0")?;
+        rows.push(installs(bench, "npm-equal", &prepared, format!("{what}, autogroup off"))?);
+    }
+    Ok(rows)
+}
+
+/// In a workspace, natively and on the file system whose answers cost nothing; `node_modules` is removed before each.
+fn installs(
+    bench: &Bench,
+    name: &str,
+    (project, cache): &(PathBuf, PathBuf),
+    what: String,
+) -> Result<Measured> {
+    let weald = bench.weald(name)?;
+    weald.run(&["create", text(project)?, "ws"])?;
+    let native = bench.dir(&format!("{name}-native"))?;
+    let hollow = Hollow::start(bench, name, Kind::default())?;
     for tree in [Some(native.as_path()), hollow.as_ref().map(Hollow::path)].into_iter().flatten() {
         for file in ["package.json", "package-lock.json"] {
             std::fs::copy(project.join(file), tree.join(file))?;
@@ -37,7 +57,7 @@ pub(super) fn npm(bench: &Bench) -> Result<Vec<Measured>> {
     }
     let ours = weald.path("ws");
     let install = |root: &Path| {
-        let took = timed(|| output(npm_command("ci", root, &cache).arg("--offline")).map(drop))?;
+        let took = timed(|| output(npm_command("ci", root, cache).arg("--offline")).map(drop))?;
         std::fs::remove_dir_all(root.join("node_modules"))?;
         output(&mut command::<&str>("sync", &[]))?;
         Ok(took)
@@ -46,9 +66,7 @@ pub(super) fn npm(bench: &Bench) -> Result<Vec<Measured>> {
     install(&native)?;
     let on_hollow = hollow.as_ref().map(|hollow| |_| install(hollow.path()));
     let sides = with_hollow(bench.scale.runs, |_| install(&ours), |_| install(&native), on_hollow)?;
-    let packages = packages(&project)?;
-    let what = format!("npm ci --offline, {packages} packages");
-    Ok(vec![over_hollow(what, sides, RATIO_MAX)])
+    Ok(over_hollow(what, sides, RATIO_MAX))
 }
 
 /// The project with its lock file, and a cache with all it names; both are made once and kept.
